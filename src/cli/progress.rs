@@ -1,0 +1,61 @@
+//! A count of what is done, for people: only on a terminal, only when it takes a while.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Shorter work shows nothing.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// A count on standard error, or nothing at all.
+pub(super) struct Progress {
+    verb: &'static str,
+    started: Instant,
+    wanted: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// No count.
+    pub(super) fn none() -> Progress {
+        Progress { verb: "", started: Instant::now(), wanted: false, bar: None }
+    }
+
+    /// A count of lines, if standard error is a terminal.
+    pub(super) fn lines(verb: &'static str) -> Progress {
+        let wanted = std::io::stderr().is_terminal();
+        Progress { verb, started: Instant::now(), wanted, bar: None }
+    }
+
+    /// A count of lines taken, unless they are themselves printed on the terminal.
+    pub(super) fn output() -> Progress {
+        if std::io::stdout().is_terminal() { Progress::none() } else { Progress::lines("taken") }
+    }
+
+    /// So many are done.
+    pub(super) fn at(&mut self, lines: u64) {
+        if !self.wanted || self.started.elapsed() < DELAY {
+            return;
+        }
+        let verb = self.verb;
+        let bar = self.bar.get_or_insert_with(|| {
+            let style = format!("{{spinner}} {{human_pos}} lines {verb}, {{per_sec}}");
+            let bar = ProgressBar::new_spinner();
+            // The template is ours; without it the default style still counts.
+            if let Ok(style) = ProgressStyle::with_template(&style) {
+                bar.set_style(style);
+            }
+            bar
+        });
+        bar.set_position(lines);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The crate from outside, in one binary.
+
+mod agent;
+mod command;
+mod config;
+mod contract;
+mod file_roll;
+mod kill;
+mod netcat;
+mod runner;
+mod support;
+mod tidy;

@@ -1,0 +1,196 @@
+//! What a channel does beside its commits: checkpoints, watermarks, spare segments, the status
+//! page. One thread does it, or, for simulations, the program by calling `tend`.
+
+use std::io::IoSlice;
+use std::time::Duration;
+
+use crate::engine::{Care, Engine, Shared};
+use crate::fs::write_all_at;
+use crate::options::{SPARES_RESERVED, SyncClass};
+use crate::segment::Segment;
+use crate::sync::{Ordering, TryLockError, lock};
+
+/// How long the thread sleeps when nothing rings.
+const ROUND: Duration = Duration::from_millis(100);
+/// How much of a new segment is written ahead at once.
+const SLICE_BYTES: u64 = 1 << 20;
+
+/// The thread that leads for those who cannot block.
+pub(crate) fn log_thread(engine: &Shared) {
+    while !engine.news.stop.load(Ordering::Acquire) {
+        engine.log_bell.sleep(Duration::from_secs(3600));
+        let leads = std::mem::take(&mut lock(&engine.queue).thread_leads);
+        if leads {
+            engine.lead(None);
+        }
+    }
+}
+
+/// The thread that tends.
+pub(crate) fn care_thread(engine: &Shared) {
+    while !engine.news.stop.load(Ordering::Acquire) {
+        engine.care_bell.sleep(engine.next_round());
+        if engine.news.stop.load(Ordering::Acquire) {
+            break;
+        }
+        engine.tend();
+        engine.write_ahead();
+    }
+}
+
+impl Engine {
+    fn next_round(&self) -> Duration {
+        let mut round = ROUND.min(self.options.watermark_after);
+        if let SyncClass::Interval(every) = self.options.sync {
+            round = round.min(every);
+        }
+        let now = self.env.clock.monotonic();
+        let deadline = lock(&self.queue).next_deadline();
+        let until = deadline.map_or(round, |at| at.saturating_sub(now));
+        round.min(until).max(Duration::from_millis(1))
+    }
+
+    /// One round of all that is due.
+    pub(crate) fn tend(&self) {
+        if self.refuse_expired() {
+            // A smaller one behind them may fit.
+            self.call_leader();
+        }
+        let idle = self.tend_log();
+        if self.check().is_err() {
+            return;
+        }
+        if self.make_space(idle) {
+            self.call_leader();
+        }
+        let mut care = lock(&self.care);
+        self.tend_checkpoint(&mut care);
+        self.show_status(&mut care);
+    }
+
+    /// While nobody leads: sync what a weaker class left, close the ambiguous window. Whether the
+    /// log is idle.
+    fn tend_log(&self) -> bool {
+        let mut log = match self.log.try_lock() {
+            Ok(log) => log,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody leads, and does what is due after each group.
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        if self.check().is_err() {
+            return false;
+        }
+        let now = self.env.clock.monotonic();
+        if let SyncClass::Interval(every) = log.class
+            && log.unsynced
+            && now.saturating_sub(log.last_sync) >= every
+        {
+            self.sync_now(&mut log);
+        }
+        let idle = now.saturating_sub(log.last_write) >= self.options.watermark_after;
+        let settled = idle && !log.unsynced;
+        if settled && log.wants_watermark() && log.write_watermark(&self.env).is_err() {
+            // The disk failed: whatever is written next must not go to that file.
+            if self.leave_poisoned(&mut log).is_err() {
+                self.end(crate::queue::Ended::Failed);
+            }
+        }
+        self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
+        if self.news.capture.load(Ordering::Acquire) {
+            self.capture(&log);
+        }
+        settled
+    }
+
+    /// Asks for a checkpoint when enough log has been written, and writes one as soon as the log
+    /// itself says that its place is synced.
+    fn tend_checkpoint(&self, care: &mut Care) {
+        let written = self.news.written_bytes.load(Ordering::Relaxed);
+        // A small channel goes round before much is written: it has a checkpoint all the same.
+        let every = self.options.checkpoint_bytes.min(2 * self.geometry.segment_bytes);
+        if written.saturating_sub(care.checkpoint_at_bytes) >= every {
+            care.checkpoint_at_bytes = written;
+            self.news.capture.store(true, Ordering::Release);
+        }
+        if let Some(captured) = lock(&self.news.captured).take() {
+            care.checkpoint_due = Some(captured);
+        }
+        let evidence = self.news.evidence_lsn.load(Ordering::Acquire);
+        let ready = |due: &crate::checkpoint::Checkpoint| due.state.next_lsn - 1 <= evidence;
+        let Some(mut due) = care.checkpoint_due.take_if(|due| ready(due)) else { return };
+        let Some(checkpoints) = &mut care.checkpoints else { return };
+        due.number = checkpoints.next_number();
+        if let Err(error) = checkpoints.write(&due) {
+            self.note_trouble(format!("write a checkpoint: {error}"));
+        }
+    }
+
+    /// Asks for a checkpoint now.
+    pub(crate) fn want_checkpoint(&self) {
+        self.news.capture.store(true, Ordering::Release);
+        self.care_bell.ring();
+    }
+
+    fn show_status(&self, care: &mut Care) {
+        let Some(status) = &mut care.status else { return };
+        let (put, taken, pending, next_seq, open) = {
+            let view = lock(&self.view);
+            let open: u64 = view.cursors.values().map(|cursor| cursor.open_events()).sum();
+            let state = &view.state;
+            (view.events_put, view.events_taken, state.pending(), state.next_seq, open)
+        };
+        let bytes = lock(&self.segments).bytes(&self.geometry);
+        status.store(&[
+            ("wall_us", self.env.clock.wall_us().max(0) as u64),
+            ("events", pending),
+            ("next_seq", next_seq),
+            ("in_flight", open),
+            ("bytes", bytes),
+            ("put", put),
+            ("taken", taken),
+        ]);
+    }
+
+    /// Writes zeroes over the next spare, so that its first lap syncs as fast as later ones. It
+    /// waits until the log has come far enough to need one, goes in slices, and gives way.
+    fn write_ahead(&self) {
+        let far = self.news.written_bytes.load(Ordering::Relaxed) % self.geometry.segment_bytes
+            >= self.geometry.segment_bytes / 4;
+        if !far {
+            return;
+        }
+        let taken = {
+            let mut segments = lock(&self.segments);
+            let at = segments.spares.iter().position(|spare| !spare.written);
+            let at = at.filter(|&at| at == 0 && segments.spares.len() > SPARES_RESERVED + 1);
+            let spare = at.and_then(|at| segments.spares.remove(at));
+            segments.making += usize::from(spare.is_some());
+            spare
+        };
+        let Some(mut spare) = taken else { return };
+        spare.written = self.write_zeroes(&spare);
+        let mut segments = lock(&self.segments);
+        segments.making -= 1;
+        segments.add_spare(spare);
+    }
+
+    /// Whether all of it is written and synced now.
+    fn write_zeroes(&self, spare: &Segment) -> bool {
+        let Some(file) = &spare.file else { return false };
+        let zeroes = vec![0; SLICE_BYTES as usize];
+        let mut offset = crate::format::STATE_OFFSET;
+        while offset < spare.len_bytes {
+            let wanted = lock(&self.segments).spares.len() <= SPARES_RESERVED;
+            if wanted || self.news.stop.load(Ordering::Acquire) {
+                return false;
+            }
+            let len = SLICE_BYTES.min(spare.len_bytes - offset);
+            let slice = IoSlice::new(&zeroes[..len as usize]);
+            if write_all_at(&**file, &mut [slice], offset).is_err() || file.sync_data().is_err() {
+                return false;
+            }
+            offset += len;
+        }
+        true
+    }
+}

@@ -1,0 +1,171 @@
+//! Checkpoints: the derived state written down, so that replay has less to read.
+//!
+//! Two files, preallocated and overwritten in turn: one is always whole. Nothing relies on them:
+//! without both, the State at the newest segment's head and the log behind it say the same.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::checkpoint_codec::{self, BODY_BYTES_MAX, Body};
+use crate::checksum::crc;
+use crate::env::Env;
+use crate::error::{Error, Result};
+use crate::format::{NUMBER_MAX, VERSION};
+use crate::fs::{File, Mode, read_full_at, write_all_at};
+use crate::names;
+use crate::state::State;
+use crate::wire::{Read, Write};
+
+const MAGIC: [u8; 8] = *b"FORECKP\x01";
+/// Magic, version, body length, body checksum, header checksum.
+const HEADER_LEN: usize = 8 + 4 + 4 + 4 + 4;
+
+/// A state, and where in the log it was taken.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub(crate) number: u64,
+    pub(crate) segment: u64,
+    pub(crate) offset_bytes: u64,
+    pub(crate) prev_crc: u32,
+    pub(crate) state: State,
+}
+
+impl Checkpoint {
+    fn encode(&self) -> Option<Vec<u8>> {
+        let mut state = Vec::new();
+        self.state.encode(&mut state);
+        let body = checkpoint_codec::encode(&Body {
+            number: self.number,
+            segment: self.segment,
+            offset_bytes: self.offset_bytes,
+            prev_crc: self.prev_crc,
+            state,
+        })?;
+        let mut out = Vec::with_capacity(HEADER_LEN + body.len());
+        out.extend_from_slice(&MAGIC);
+        out.put_u32(VERSION);
+        out.put_u32(body.len() as u32);
+        out.put_u32(crc(&body));
+        out.put_u32(crc(&out));
+        out.extend_from_slice(&body);
+        Some(out)
+    }
+
+    /// Reads a checkpoint; `None` for anything that is not one, whole.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Checkpoint> {
+        let head = bytes.get(..HEADER_LEN)?;
+        let mut read = Read::new(Bytes::copy_from_slice(head));
+        let magic: [u8; 8] = read.array()?;
+        let (version, len, body_crc) = (read.u32()?, read.u32()? as usize, read.u32()?);
+        let sound = magic == MAGIC && version <= VERSION && len <= BODY_BYTES_MAX;
+        if !sound || read.u32()? != crc(&head[..HEADER_LEN - 4]) {
+            return None;
+        }
+        let body = bytes.get(HEADER_LEN..HEADER_LEN.checked_add(len)?)?;
+        if crc(body) != body_crc {
+            return None;
+        }
+        let body = checkpoint_codec::decode(body)?;
+        let mut state = Read::new(body.state.into());
+        let decoded = State::decode(&mut state)?;
+        let numbers = [body.number, body.segment, body.offset_bytes];
+        let sound = state.is_empty() && numbers.iter().all(|&number| number < NUMBER_MAX);
+        sound.then_some(Checkpoint {
+            number: body.number,
+            segment: body.segment,
+            offset_bytes: body.offset_bytes,
+            prev_crc: body.prev_crc,
+            state: decoded,
+        })
+    }
+}
+
+/// Reads both checkpoints; those that are missing or not whole are left out.
+pub(crate) fn read_all(env: &Env, dir: &Path) -> Vec<Checkpoint> {
+    let read = |name: &&str| -> Option<Checkpoint> {
+        let file = env.fs.open(&names::path(dir, name), Mode::Read).ok()?;
+        let len = file.len_bytes().ok()?.min((HEADER_LEN + BODY_BYTES_MAX) as u64);
+        let mut head = vec![0; (len as usize).min(64 << 10)];
+        let got = read_full_at(&*file, &mut head, 0).ok()?;
+        head.truncate(got);
+        // A state is short as a rule; its file is as long as the longest one.
+        Checkpoint::decode(&head).or_else(|| {
+            let mut whole = vec![0; len as usize];
+            let got = read_full_at(&*file, &mut whole, 0).ok()?;
+            Checkpoint::decode(&whole[..got])
+        })
+    };
+    names::CHECKPOINTS.iter().filter_map(read).collect()
+}
+
+/// Writes checkpoints, one file after the other.
+#[derive(Debug)]
+pub(crate) struct Checkpoints {
+    files: [Arc<dyn File>; 2],
+    len_bytes: u64,
+    next: u64,
+}
+
+impl Checkpoints {
+    /// Opens the files, making them when they are missing.
+    pub(crate) fn open(
+        env: &Env,
+        dir: &Path,
+        len_bytes: u64,
+        known: &[Checkpoint],
+    ) -> Result<Checkpoints> {
+        let mut files = Vec::with_capacity(2);
+        for name in names::CHECKPOINTS {
+            let path = names::path(dir, name);
+            let file = open_one(env, &path, len_bytes)
+                .map_err(|error| Error::io(format!("open {}", path.display()), error))?;
+            files.push(file);
+        }
+        env.fs
+            .sync_dir(dir)
+            .map_err(|error| Error::io(format!("sync {}", dir.display()), error))?;
+        let next = known.iter().map(|checkpoint| checkpoint.number + 1).max().unwrap_or(0);
+        let files = [files[0].clone(), files[1].clone()];
+        Ok(Checkpoints { files, len_bytes, next })
+    }
+
+    /// Which number the next one has.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Writes a checkpoint over the older of the two and syncs it.
+    pub(crate) fn write(&mut self, checkpoint: &Checkpoint) -> io::Result<()> {
+        let bytes = checkpoint
+            .encode()
+            .filter(|bytes| bytes.len() as u64 <= self.len_bytes)
+            .ok_or_else(|| io::Error::other("the state is larger than a checkpoint may be"))?;
+        let file = &self.files[(checkpoint.number % 2) as usize];
+        write_all_at(&**file, &mut [IoSlice::new(&bytes)], 0)?;
+        file.sync_data()?;
+        self.next = checkpoint.number + 1;
+        Ok(())
+    }
+}
+
+fn open_one(env: &Env, path: &Path, len_bytes: u64) -> io::Result<Arc<dyn File>> {
+    let file = match env.fs.open(path, Mode::ReadWrite) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            env.fs.open(path, Mode::CreateNew)?
+        }
+        Err(error) => return Err(error),
+    };
+    if file.len_bytes()? < len_bytes {
+        // Without space it grows when it is written; a failed checkpoint costs only time.
+        match file.allocate(len_bytes) {
+            Ok(()) => file.sync_all()?,
+            Err(error) if crate::segment::is_full(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(file)
+}

@@ -1,0 +1,146 @@
+//! What stands in a channel's directory, by the headers inside the files, not by their names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+
+use crate::checkpoint::Checkpoint;
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{BLOCK_ALIGN, BlockHeader, SEGMENT_BYTES, SegmentHeaderScan, Uuid, VERSION};
+use crate::fs::{Entry, File, Kind, Mode, read_full_at};
+use crate::names::{self, Name};
+use crate::segment::{Segment, read_header};
+
+/// How far into a segment without a good header we look for a block that names it.
+const IDENTIFY_BYTES: usize = 1 << 20;
+
+/// How many segments' word a checkpoint's is worth.
+const CHECKPOINT_VOTES: usize = 1 << 20;
+
+/// The segments of a directory, and what else is there.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    /// The channel's own segments by their ids.
+    pub(crate) segments: BTreeMap<u64, Segment>,
+    /// Segment files that belong to no log that we know: their names.
+    pub(crate) orphans: Vec<String>,
+    /// Segments that were being made.
+    pub(crate) temporaries: Vec<String>,
+    /// The channel, if any segment says which.
+    pub(crate) uuid: Option<Uuid>,
+    /// Every name that stands there, so that no new file takes the place of another.
+    pub(crate) names: BTreeSet<String>,
+}
+
+impl Directory {
+    /// Reads it. Fails only if it cannot be read, or if a newer version wrote in it.
+    /// The checkpoints have a say in whose directory it is.
+    pub(crate) fn read(env: &Env, dir: &Path, checkpoints: &[Checkpoint]) -> Result<Directory> {
+        let entries = env
+            .fs
+            .list(dir)
+            .map_err(|error| Error::io(format!("list {}", dir.display()), error))?;
+        let mut found = Directory::default();
+        let mut known: Vec<(Uuid, Segment)> = Vec::new();
+        found.names = entries.iter().map(|entry| entry.name.clone()).collect();
+        for entry in entries.iter().filter(|entry| entry.kind == Kind::File) {
+            match names::parse(&entry.name) {
+                Name::Segment(id) => match identify(env, dir, id, entry)? {
+                    Some(segment) => known.push(segment),
+                    None => found.orphans.push(entry.name.clone()),
+                },
+                Name::Temporary => found.temporaries.push(entry.name.clone()),
+                Name::Own | Name::Foreign => {}
+            }
+        }
+        found.adopt(known, checkpoints);
+        Ok(found)
+    }
+
+    /// Keeps the segments of the channel that the checkpoints, or else most segments, name; the
+    /// rest are orphans.
+    fn adopt(&mut self, mut known: Vec<(Uuid, Segment)>, checkpoints: &[Checkpoint]) {
+        let mut votes: BTreeMap<Uuid, usize> = BTreeMap::new();
+        for checkpoint in checkpoints {
+            *votes.entry(checkpoint.state.uuid).or_default() += CHECKPOINT_VOTES;
+        }
+        for (uuid, _) in &known {
+            *votes.entry(*uuid).or_default() += 1;
+        }
+        self.uuid = votes.into_iter().max_by_key(|(_, count)| *count).map(|(uuid, _)| uuid);
+        // Of two files with one id, the one whose name says the same comes first.
+        known.sort_by_key(|(_, segment)| names::segment(segment.id) != segment.name);
+        for (uuid, segment) in known {
+            if Some(uuid) == self.uuid && !self.segments.contains_key(&segment.id) {
+                self.segments.insert(segment.id, segment);
+            } else {
+                self.orphans.push(segment.name);
+            }
+        }
+    }
+
+    /// The highest id that any header speaks of.
+    pub(crate) fn highest_id(&self) -> u64 {
+        self.segments.keys().next_back().copied().unwrap_or(0)
+    }
+}
+
+/// Which segment a file is, by its header or, if that is damaged, by a block that names it.
+fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uuid, Segment)>> {
+    let path = names::path(dir, &entry.name);
+    let fail = |error: io::Error| Error::io(format!("read {}", path.display()), error);
+    let file = match env.fs.open(&path, Mode::Read) {
+        Ok(file) => file,
+        // It was renamed under a reader beside a live owner.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    };
+    let segment = |id, salt, len_bytes, written, known| Segment {
+        id,
+        salt,
+        len_bytes,
+        written,
+        poisoned: false,
+        known,
+        name: entry.name.clone(),
+        file: None,
+    };
+    let whole_bytes = entry.len_bytes - entry.len_bytes % BLOCK_ALIGN;
+    match read_header(&*file).map_err(fail)? {
+        SegmentHeaderScan::Valid(header) => {
+            let len_bytes = header.len_bytes.min(whole_bytes);
+            let known = (header.durable_lsn, header.next_seq);
+            let written = header.lap > 0;
+            let segment = segment(header.id, header.salt, len_bytes, written, known);
+            Ok(Some((header.uuid, segment)))
+        }
+        SegmentHeaderScan::Newer(version) => Err(Error::new(
+            ErrorKind::NewerVersion,
+            format!(
+                "{} has format version {version}, this program knows up to {VERSION}; open it \
+                 with the version that wrote it",
+                path.display()
+            ),
+        )),
+        SegmentHeaderScan::Bad => {
+            let block = named_by_block(&*file, id).map_err(fail)?;
+            let len_bytes = whole_bytes.min(*SEGMENT_BYTES.end());
+            Ok(block.map(|block| (block.uuid, segment(id, block.salt, len_bytes, false, (0, 0)))))
+        }
+    }
+}
+
+/// A valid block proves its segment.
+fn named_by_block(file: &dyn File, id: u64) -> io::Result<Option<BlockHeader>> {
+    let mut bytes = vec![0; IDENTIFY_BYTES];
+    let got = read_full_at(file, &mut bytes, 0)?;
+    bytes.truncate(got);
+    let slots = bytes.chunks(BLOCK_ALIGN as usize).enumerate();
+    let mut blocks = slots.filter_map(|(index, slot)| {
+        let (header, _) = BlockHeader::decode(slot)?;
+        let here = header.offset == index as u64 * BLOCK_ALIGN && header.segment == id;
+        here.then_some(header)
+    });
+    Ok(blocks.next())
+}

@@ -1,0 +1,356 @@
+//! The file system of Linux: std, with what std lacks from `fs2`, `rustix` and `memmap2`.
+
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File as OsFile, FileType, OpenOptions};
+use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::{MmapMut, MmapOptions};
+use rustix::fs::{Advice, FallocateFlags, OFlags};
+
+use super::{Entry, File, Fs, Kind, Lock, Mode, Page};
+
+/// Only the owner of a channel reads what stands in it.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// `st_blocks` counts these, whatever the file system's own block is.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// Direct reads begin, end and land on multiples of this. It suits every device whose blocks are
+/// not larger; on others the system refuses the read and the cache is dropped instead.
+const DIRECT_ALIGN_BYTES: usize = 4096;
+
+/// A direct read of more than this is done in pieces, so that its buffer stays small.
+const DIRECT_READ_BYTES_MAX: usize = 1 << 20;
+
+const _: () = assert!(DIRECT_READ_BYTES_MAX.is_multiple_of(DIRECT_ALIGN_BYTES));
+
+/// The file system of the operating system.
+#[derive(Debug)]
+pub struct OsFs;
+
+impl Fs for OsFs {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut there = path;
+        while !is_directory(there)? {
+            missing.push(there);
+            there = parent(there);
+        }
+        // A process that died between making this directory and syncing its name left it to us.
+        sync_name(there)?;
+        for directory in missing.into_iter().rev() {
+            match DirBuilder::new().mode(DIRECTORY_MODE).create(directory) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => result?,
+            }
+            sync_name(directory)?;
+        }
+        Ok(())
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let metadata = match entry.metadata() {
+                // It went away since its name was read.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                result => result?,
+            };
+            entries.push(Entry {
+                name: entry.file_name().to_string_lossy().into_owned(),
+                kind: kind(metadata.file_type()),
+                len_bytes: metadata.len(),
+                allocated_bytes: metadata.blocks() * STAT_BLOCK_BYTES,
+            });
+        }
+        Ok(entries)
+    }
+
+    fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
+        let mut options = open_options();
+        match mode {
+            Mode::Read => &mut options,
+            Mode::ReadWrite => options.write(true),
+            Mode::CreateNew => options.write(true).create_new(true),
+        };
+        Ok(Arc::new(Handle { file: options.open(path)? }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        sync_directory(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let file = open_options().write(true).create(true).truncate(false).open(path)?;
+        // By its path: std's own method of a like name is not the same call on every system.
+        fs2::FileExt::try_lock_exclusive(&file)?;
+        Ok(Box::new(HeldLock { file }))
+    }
+
+    fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
+        fs2::available_space(dir)
+    }
+
+    fn page(&self, path: &Path, len_bytes: usize) -> io::Result<Box<dyn Page>> {
+        let file = open_options().write(true).create(true).truncate(false).open(path)?;
+        if file.metadata()?.len() > len_bytes as u64 {
+            file.set_len(len_bytes as u64)?;
+        }
+        // A store into a hole of a full file system would end the process with SIGBUS.
+        reserve(&file, len_bytes as u64)?;
+        Ok(Box::new(MappedPage { map: map(&file, len_bytes)? }))
+    }
+}
+
+/// An open file of the operating system.
+#[derive(Debug)]
+struct Handle {
+    file: OsFile,
+}
+
+impl File for Handle {
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn allocated_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.blocks() * STAT_BLOCK_BYTES)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset_bytes)
+    }
+
+    fn read_medium_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+        match read_direct(&self.file, buf, offset_bytes) {
+            // The file system, or the device, does not read like that.
+            Err(error) if is_refusal(&error) => read_uncached(&self.file, buf, offset_bytes),
+            result => result,
+        }
+    }
+
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset_bytes: u64) -> io::Result<usize> {
+        match bufs {
+            [buf] => self.file.write_at(buf, offset_bytes),
+            _ => Ok(rustix::io::pwritev(&self.file, bufs, offset_bytes)?),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn allocate(&self, len_bytes: u64) -> io::Result<()> {
+        reserve(&self.file, len_bytes)
+    }
+}
+
+/// A lock of the whole file, held by its open descriptor.
+#[derive(Debug)]
+struct HeldLock {
+    file: OsFile,
+}
+
+impl Lock for HeldLock {
+    fn describe(&self, text: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all_at(text.as_bytes(), 0)
+    }
+}
+
+#[derive(Debug)]
+struct MappedPage {
+    map: MmapMut,
+}
+
+impl Page for MappedPage {
+    fn store(&mut self, bytes: &[u8]) {
+        let len = bytes.len().min(self.map.len());
+        self.map[..len].copy_from_slice(&bytes[..len]);
+    }
+}
+
+/// The common part of every open: a link is not followed out of the channel's directory, and a
+/// named pipe that stands where a file should does not make us wait for its other end.
+fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).mode(FILE_MODE);
+    options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    options
+}
+
+fn kind(file_type: FileType) -> Kind {
+    if file_type.is_file() {
+        Kind::File
+    } else if file_type.is_dir() {
+        Kind::Directory
+    } else {
+        Kind::Other
+    }
+}
+
+/// The directory that holds a name. The root holds itself.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str() == OsStr::new("") => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
+}
+
+/// Whether a directory is there; an error if something else is.
+fn is_directory(path: &Path) -> io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Ok(true),
+        Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    OsFile::open(path)?.sync_all()
+}
+
+/// Makes the name of a directory durable in the one above.
+fn sync_name(path: &Path) -> io::Result<()> {
+    match sync_directory(parent(path)) {
+        // Names can be made in a directory that cannot be read: then all of the file system goes.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Ok(rustix::fs::syncfs(OsFile::open(path)?)?)
+        }
+        result => result,
+    }
+}
+
+/// Allocates the first `len_bytes` of a file; it grows to that length and never shrinks.
+fn reserve(file: &OsFile, len_bytes: u64) -> io::Result<()> {
+    if len_bytes == 0 {
+        return Ok(());
+    }
+    let Err(first) = fs2::FileExt::allocate(file, len_bytes) else { return Ok(()) };
+    // `posix_fallocate` returns its error and leaves errno alone, and fs2 reports errno: what it
+    // says may be any older error. The plain call says what is really wrong.
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len_bytes) {
+            Err(rustix::io::Errno::INTR) => {}
+            // The file system cannot allocate, so that the C library wrote zeroes; that sets errno.
+            Err(rustix::io::Errno::OPNOTSUPP) => return Err(first),
+            result => return Ok(result?),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "mapping a file is unsafe: others may change or cut it")]
+fn map(file: &OsFile, len_bytes: usize) -> io::Result<MmapMut> {
+    // SAFETY: the map never becomes a reference that is read: `MappedPage` only copies bytes into
+    // it, and nothing in it is believed, so that a change from outside breaks no assumption. The
+    // file is `len_bytes` long and allocated; a process that cuts it while it is mapped can end
+    // ours by SIGBUS, which is a crash like any other, and never wrong data.
+    unsafe { MmapOptions::new().len(len_bytes).map_mut(file) }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    let errno = rustix::io::Errno::from_io_error(error);
+    // ENOENT and EACCES: there is no /proc here, or none for us.
+    matches!(
+        errno,
+        Some(
+            rustix::io::Errno::INVAL
+                | rustix::io::Errno::OPNOTSUPP
+                | rustix::io::Errno::NOENT
+                | rustix::io::Errno::NOTDIR
+                | rustix::io::Errno::ACCESS
+                | rustix::io::Errno::PERM
+        )
+    )
+}
+
+/// Reads past the page cache, through a second descriptor: the flag belongs to the descriptor,
+/// and the first one must go on writing through the cache.
+fn read_direct(file: &OsFile, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+    let direct = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::DIRECT.bits().cast_signed())
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let mut aligned = AlignedBuffer::new(buf.len());
+    let mut got = 0;
+    while got < buf.len() {
+        let offset_bytes = offset_bytes + got as u64;
+        let skip = (offset_bytes % DIRECT_ALIGN_BYTES as u64) as usize;
+        let want = (skip + buf.len() - got).next_multiple_of(DIRECT_ALIGN_BYTES);
+        let piece = aligned.first(want);
+        let n = match direct.read_at(piece, offset_bytes - skip as u64) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            result => result?,
+        };
+        let new = n.saturating_sub(skip).min(buf.len() - got);
+        buf[got..got + new].copy_from_slice(&piece[skip..skip + new]);
+        got += new;
+        if new == 0 {
+            break;
+        }
+    }
+    Ok(got)
+}
+
+/// Reads after the clean pages of the range were dropped from the cache, as far as the system
+/// follows that advice.
+fn read_uncached(file: &OsFile, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+    // Only whole pages are dropped.
+    let begin = offset_bytes - offset_bytes % DIRECT_ALIGN_BYTES as u64;
+    let end = (offset_bytes + buf.len() as u64).next_multiple_of(DIRECT_ALIGN_BYTES as u64);
+    rustix::fs::fadvise(file, begin, NonZeroU64::new(end - begin), Advice::DontNeed)?;
+    let mut got = 0;
+    while got < buf.len() {
+        match file.read_at(&mut buf[got..], offset_bytes + got as u64) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(got)
+}
+
+/// Memory that begins on a multiple of [`DIRECT_ALIGN_BYTES`], cut out of a larger vector.
+struct AlignedBuffer {
+    bytes: Vec<u8>,
+    skip: usize,
+}
+
+impl AlignedBuffer {
+    /// Room for a direct read of `len` bytes at any offset, or for a piece of it.
+    fn new(len: usize) -> AlignedBuffer {
+        let len = len.next_multiple_of(DIRECT_ALIGN_BYTES) + DIRECT_ALIGN_BYTES;
+        let bytes = vec![0; len.min(DIRECT_READ_BYTES_MAX) + DIRECT_ALIGN_BYTES];
+        let skip =
+            bytes.as_ptr().addr().next_multiple_of(DIRECT_ALIGN_BYTES) - bytes.as_ptr().addr();
+        AlignedBuffer { bytes, skip }
+    }
+
+    /// Its first `len` bytes, or all of it.
+    fn first(&mut self, len: usize) -> &mut [u8] {
+        let len = len.min(self.bytes.len() - DIRECT_ALIGN_BYTES);
+        &mut self.bytes[self.skip..self.skip + len]
+    }
+}

@@ -1,0 +1,385 @@
+//! Group commit: all that waits becomes one block, one write, one sync.
+//!
+//! There is no timer and no writer thread. Whoever commits while nobody leads, leads: takes from
+//! the line, writes, publishes, and looks at the line again. A thread leads until its own commit
+//! is done and then asks one that waits; the log's own thread leads for tasks that cannot block.
+
+use std::collections::HashMap;
+
+use crate::block::Body;
+use crate::checksum::Sum;
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::block_bytes;
+use crate::log::Log;
+use crate::queue::{CommitSlot, ControlWork, PutWork, Queue, Receipt};
+use crate::record::Record;
+use crate::signal::{Slot, Woken};
+use crate::sync::{Arc, MutexGuard, lock};
+use crate::tail::Run;
+
+/// At about this size a group is large enough: more would only make its members wait.
+const GROUP_BYTES: usize = 1 << 20;
+
+/// What goes into one block.
+#[derive(Debug, Default)]
+struct Group {
+    controls: Vec<ControlWork>,
+    puts: Vec<PutWork>,
+    snapshots: Vec<Arc<CommitSlot>>,
+    len: usize,
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.controls.is_empty() && self.puts.is_empty() && self.snapshots.is_empty()
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Arc<CommitSlot>> {
+        let controls = self.controls.iter().filter_map(|work| work.slot.as_ref());
+        controls.chain(self.puts.iter().flat_map(|work| &work.slots)).chain(&self.snapshots)
+    }
+}
+
+/// What a look at the line gave.
+enum Gathered {
+    Group(Group),
+    /// The next put needs a spare segment that is not there yet.
+    NeedsSpare,
+    /// Nothing that can be written; nobody leads any more.
+    Nothing,
+}
+
+impl Engine {
+    /// Puts a commit into the line and waits for its outcome on this thread.
+    pub(crate) fn commit_blocking(
+        &self,
+        slot: &Arc<CommitSlot>,
+        push: impl FnOnce(&mut Queue) -> Result<()>,
+    ) -> Result<Receipt> {
+        let lead = {
+            let mut queue = lock(&self.queue);
+            push(&mut queue)?;
+            !std::mem::replace(&mut queue.leading, true)
+        };
+        if lead {
+            self.lead(Some(slot));
+        }
+        if self.is_manual() && !slot.is_complete() {
+            // Nobody else will make room.
+            self.refuse_blocked();
+        }
+        loop {
+            match slot.wait(None) {
+                Woken::Outcome(outcome) => return outcome,
+                Woken::Lead => self.lead(Some(slot)),
+                Woken::TimedOut => unreachable!("a wait without a limit timed out"),
+            }
+        }
+    }
+
+    /// Puts a commit into the line for a task that will be woken.
+    pub(crate) fn commit_later(&self, push: impl FnOnce(&mut Queue) -> Result<()>) -> Result<()> {
+        push(&mut lock(&self.queue))?;
+        self.call_leader();
+        Ok(())
+    }
+
+    /// Sees to it that somebody leads, if there is something in the line.
+    pub(crate) fn call_leader(&self) {
+        let mut queue = lock(&self.queue);
+        if queue.leading || queue.is_empty() {
+            return;
+        }
+        queue.leading = true;
+        if self.is_manual() {
+            drop(queue);
+            self.lead(None);
+        } else {
+            queue.thread_leads = true;
+            drop(queue);
+            self.log_bell.ring();
+        }
+    }
+
+    /// Writes groups until the line is empty, or until `own` is done and another leads.
+    pub(crate) fn lead(&self, own: Option<&Arc<CommitSlot>>) {
+        let mut log = lock(&self.log);
+        let mut spare_failed = false;
+        loop {
+            match self.gather(&log, spare_failed) {
+                Gathered::Nothing => return,
+                Gathered::NeedsSpare => {
+                    spare_failed = !self.make_spare_now(&mut log);
+                    continue;
+                }
+                Gathered::Group(group) => self.write_group(&mut log, group),
+            }
+            spare_failed = false;
+            if let Some(own) = own
+                && own.is_complete()
+                && self.hand_over()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Lets somebody else lead; whether there is somebody, or nothing to do.
+    fn hand_over(&self) -> bool {
+        let mut queue = lock(&self.queue);
+        if queue.is_empty() {
+            queue.leading = false;
+            return true;
+        }
+        if let Some(successor) = queue.successor() {
+            // Under the queue's lock: whoever takes it out of the line completes it later, and a
+            // waiter looks for the request before the outcome.
+            successor.ask_to_lead();
+            return true;
+        }
+        if self.is_manual() {
+            return false;
+        }
+        queue.thread_leads = true;
+        drop(queue);
+        self.log_bell.ring();
+        true
+    }
+
+    /// Takes from the line what goes into the next block. Acknowledgements and the like always
+    /// go; puts as long as there is room that is not kept back.
+    fn gather(&self, log: &Log, spare_failed: bool) -> Gathered {
+        let mut queue = lock(&self.queue);
+        let mut group = Group::default();
+        if !queue.snapshots.is_empty() {
+            group.snapshots = std::mem::take(&mut queue.snapshots);
+            return Gathered::Group(group);
+        }
+        let most = GROUP_BYTES.min(self.geometry.transaction_bytes_max);
+        while let Some(next) = queue.controls.front()
+            && (group.len == 0 || group.len + next.len <= most)
+        {
+            group.len += next.len;
+            group.controls.extend(queue.controls.pop_front());
+        }
+        let needs_spare = self.gather_puts(log, &mut queue, &mut group, most);
+        if needs_spare && group.is_empty() && !spare_failed {
+            return Gathered::NeedsSpare;
+        }
+        if group.is_empty() {
+            if !queue.puts.is_empty() && queue.drop_abandoned() {
+                drop(queue);
+                return self.gather(log, spare_failed);
+            }
+            queue.leading = false;
+            queue.blocked = !queue.puts.is_empty();
+            let blocked = queue.blocked;
+            drop(queue);
+            if blocked {
+                self.blocked_for_space();
+            }
+            return Gathered::Nothing;
+        }
+        Gathered::Group(group)
+    }
+
+    /// Adds puts to a group; whether a spare segment would let another one in.
+    fn gather_puts(
+        &self,
+        log: &Log,
+        queue: &mut MutexGuard<'_, Queue>,
+        group: &mut Group,
+        most: usize,
+    ) -> bool {
+        let mut room = self.event_room(queue);
+        while let Some(next) = queue.puts.front() {
+            let len = group.len + next.len();
+            if !group.is_empty() && len > most {
+                return false;
+            }
+            let fits = log.fits(block_bytes(len));
+            if !fits && !group.is_empty() {
+                return false;
+            }
+            if !lock(&self.segments).admits_puts(usize::from(!fits)) {
+                return true;
+            }
+            let count = u64::from(next.put.count);
+            if count > room {
+                return false;
+            }
+            room -= count;
+            group.len = len;
+            group.puts.extend(queue.puts.pop_front());
+        }
+        queue.blocked = false;
+        false
+    }
+
+    /// How many events the event limit leaves room for.
+    fn event_room(&self, queue: &Queue) -> u64 {
+        if queue.puts.is_empty() {
+            return 0;
+        }
+        let view = lock(&self.view);
+        match view.state.events_max {
+            0 => u64::MAX,
+            most => most.saturating_sub(view.state.pending()),
+        }
+    }
+
+    /// Puts wait for space: somebody must make some, or tell them that there is none.
+    fn blocked_for_space(&self) {
+        self.refuse_expired();
+        self.care_bell.ring();
+    }
+
+    fn write_group(&self, log: &mut Log, group: Group) {
+        let outcome = if group.snapshots.is_empty() {
+            self.write_records(log, group)
+        } else {
+            let outcome = self.write_snapshot(log);
+            for slot in group.slots() {
+                slot.complete(match &outcome {
+                    Ok(()) => Ok(self.receipt(0, 0, false)),
+                    Err(error) => Err(error.again()),
+                });
+            }
+            outcome
+        };
+        match outcome {
+            Ok(()) => self.after_group(log),
+            Err(_) => self.end(crate::queue::Ended::Failed),
+        }
+    }
+
+    /// Numbers the records, writes their block, publishes them. An error ends the channel; those
+    /// who wait have been told.
+    fn write_records(&self, log: &mut Log, mut group: Group) -> Result<()> {
+        self.answer_duplicates(&mut group);
+        if group.is_empty() {
+            return Ok(());
+        }
+        let mut body = Body::default();
+        for work in &group.controls {
+            body.push(&work.record, Sum::default());
+        }
+        let mut next_seq = log.next_seq;
+        let mut puts = Vec::with_capacity(group.puts.len());
+        for work in &mut group.puts {
+            let mut put = std::mem::take(&mut work.put);
+            put.first_seq = next_seq;
+            next_seq += u64::from(put.count);
+            let record = Record::Put(put);
+            body.push(&record, work.sum);
+            puts.push(record);
+        }
+        if let Err(error) = self.append(log, &body, next_seq) {
+            for slot in group.slots() {
+                slot.complete(Err(error.again()));
+            }
+            return Err(error);
+        }
+        log.written.commits += (group.controls.len() + puts.len()) as u64;
+        self.publish(&group, &puts);
+        self.acknowledge(&group, &puts);
+        Ok(())
+    }
+
+    /// A put that was committed before is acknowledged without being written; one that stands
+    /// twice in the group is written once.
+    fn answer_duplicates(&self, group: &mut Group) {
+        if group.puts.iter().all(|work| work.put.producer.is_none()) {
+            return;
+        }
+        let mut kept: Vec<PutWork> = Vec::with_capacity(group.puts.len());
+        let mut here: HashMap<String, usize> = HashMap::new();
+        for work in std::mem::take(&mut group.puts) {
+            let Some((name, sequence)) = work.put.producer.clone() else {
+                kept.push(work);
+                continue;
+            };
+            let committed = lock(&self.view).state.producers.get(&name).copied();
+            if committed.is_some_and(|last| sequence <= last) {
+                let receipt = self.receipt(0, u64::from(work.put.count), true);
+                lock(&self.view).duplicates += 1;
+                work.slots.iter().for_each(|slot| slot.complete(Ok(receipt)));
+                continue;
+            }
+            let last_here = here.get(&name).copied();
+            let pending = last_here.and_then(|at| kept[at].put.producer.as_ref());
+            match (last_here, pending.map(|(_, last)| *last)) {
+                (Some(at), Some(last)) if sequence == last => kept[at].slots.extend(work.slots),
+                (Some(_), Some(last)) if sequence < last => {
+                    let text = format!(
+                        "sequence {sequence} of producer {name:?} comes after its sequence \
+                         {last}; sequences must rise"
+                    );
+                    let error = Error::new(ErrorKind::OutOfSequence, text);
+                    work.slots.iter().for_each(|slot| slot.complete(Err(error.again())));
+                }
+                _ => {
+                    here.insert(name, kept.len());
+                    kept.push(work);
+                }
+            }
+        }
+        group.puts = kept;
+    }
+
+    /// The records are durable as far as the class promises: let takers see them.
+    fn publish(&self, group: &Group, puts: &[Record]) {
+        {
+            let mut tail = lock(&self.tail);
+            for record in puts {
+                if let Record::Put(put) = record {
+                    let count = u64::from(put.count);
+                    let run = Run { first_seq: put.first_seq, count, events: put.events.clone() };
+                    tail.push(run);
+                }
+            }
+        }
+        let (wake, space) = {
+            let mut view = lock(&self.view);
+            for work in &group.controls {
+                view.publish(&work.record);
+            }
+            puts.iter().for_each(|record| view.publish(record));
+            (view.wake_list(), !group.controls.is_empty() && self.has_reclaimable(&view.state))
+        };
+        wake.iter().for_each(|waiter| waiter.complete(()));
+        if !group.controls.is_empty() {
+            self.space_may_be_back(space);
+        }
+    }
+
+    fn acknowledge(&self, group: &Group, puts: &[Record]) {
+        for work in &group.controls {
+            let Some(slot) = &work.slot else { continue };
+            let events = match &work.record {
+                Record::Ack(ack) => ack.ranges.iter().map(|range| range.len()).sum(),
+                _ => 0,
+            };
+            slot.complete(Ok(self.receipt(0, events, false)));
+        }
+        for (work, record) in group.puts.iter().zip(puts) {
+            let Record::Put(put) = record else { continue };
+            for (index, slot) in work.slots.iter().enumerate() {
+                let receipt = self.receipt(put.first_seq, u64::from(put.count), index > 0);
+                slot.complete(Ok(receipt));
+            }
+        }
+    }
+
+    pub(crate) fn receipt(&self, first_seq: u64, events: u64, duplicate: bool) -> Receipt {
+        Receipt { first_seq, events, duplicate, sync: self.options.sync }
+    }
+
+    /// Writes a record that nobody waits for, and waits for it on this thread.
+    pub(crate) fn commit_control(&self, record: Record) -> Result<Receipt> {
+        let slot = Slot::new();
+        let work = ControlWork::new(record, Some(slot.clone()), true);
+        self.commit_blocking(&slot, |queue| queue.push_control(work))
+    }
+}

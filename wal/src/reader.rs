@@ -1,0 +1,326 @@
+//! Reads events of a cursor: from the tail cache, or from the segments in large pieces.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::block::{Owner, Seen, body_is_whole, look, records};
+use crate::format::{BLOCK_ALIGN, BLOCK_HEADER_LEN, BlockHeader, STATE_OFFSET};
+use crate::fs::{File, read_full_at};
+use crate::ranges::SeqRange;
+use crate::record::Record;
+use crate::replay::read_medium;
+use crate::tail::Run;
+
+/// How much is read at once.
+const PIECE_BYTES: u64 = 256 << 10;
+/// How many places are remembered for seeking.
+const PLACES_KEPT: usize = 64;
+
+/// Where a cursor reads.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// The events that come next, of one put.
+    run: Option<Run>,
+    /// Those that were read with it.
+    ahead: VecDeque<Run>,
+    /// Where the next piece of its segment begins.
+    place: Option<Place>,
+    /// Places that were passed: first seq -> segment, salt, offset.
+    passed: BTreeMap<u64, (Owner, u64)>,
+    file: Option<(Owner, Arc<dyn File>)>,
+}
+
+/// A place in a segment between two blocks.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    owner: Owner,
+    offset: u64,
+    /// The first seq that may stand behind it.
+    next_seq: u64,
+    generation: u64,
+}
+
+/// A segment to read in.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) owner: Owner,
+    pub(crate) len_bytes: u64,
+    pub(crate) first_seq: u64,
+    /// The seq behind the last one that it can hold.
+    pub(crate) end_seq: u64,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// Events that cannot be read, and where they should stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) seqs: SeqRange,
+    pub(crate) segment: u64,
+    pub(crate) offset_bytes: u64,
+    pub(crate) len_bytes: u64,
+}
+
+impl Reader {
+    /// The next event, if it is among those that were read already.
+    pub(crate) fn ready(&mut self, seq: u64) -> Option<Bytes> {
+        loop {
+            if let Some(run) = &mut self.run
+                && run.first_seq <= seq
+                && seq < run.end_seq()
+            {
+                let event = run.skip_to(seq).then(|| run.next()).flatten();
+                return event;
+            }
+            self.run = None;
+            self.run = Some(self.ahead.pop_front()?);
+        }
+    }
+
+    /// Reads on from a run of the tail cache.
+    pub(crate) fn use_run(&mut self, run: Run) {
+        self.run = Some(run);
+        self.ahead.clear();
+    }
+
+    /// The open file of a segment, if this reader was there last.
+    pub(crate) fn file_of(&self, owner: Owner) -> Option<Arc<dyn File>> {
+        self.file.as_ref().filter(|(of, _)| *of == owner).map(|(_, file)| file.clone())
+    }
+
+    /// Reads the piece of a segment that holds `seq`, so that `ready` has it, or says what of the
+    /// seqs from there on is missing.
+    pub(crate) fn fill(&mut self, source: &Source, seq: u64) -> io::Result<Option<Missing>> {
+        assert!(source.first_seq <= seq && seq < source.end_seq);
+        self.run = None;
+        self.ahead.clear();
+        self.file = Some((source.owner, source.file.clone()));
+        let mut place = self.place_for(source, seq);
+        loop {
+            let piece = read_piece(source, place.offset, PIECE_BYTES)?;
+            match self.take_in(source, &mut place, &piece, seq)? {
+                Step::Found => {
+                    self.place = Some(place);
+                    return Ok(None);
+                }
+                Step::Next => {}
+                Step::Missing(missing) => {
+                    self.place = Some(place);
+                    return Ok(Some(missing));
+                }
+            }
+        }
+    }
+
+    /// The nearest known place before `seq`.
+    fn place_for(&self, source: &Source, seq: u64) -> Place {
+        let owner = source.owner;
+        let head = Place { owner, offset: STATE_OFFSET, next_seq: source.first_seq, generation: 0 };
+        let last = self.place.filter(|place| place.owner == owner && place.next_seq <= seq);
+        let passed = self.passed.range(..=seq).next_back();
+        let passed = passed
+            .filter(|(_, (of, _))| *of == owner)
+            .map(|(&next_seq, &(_, offset))| Place { owner, offset, next_seq, generation: 0 });
+        let nearest = last.into_iter().chain(passed).max_by_key(|place| place.offset);
+        nearest.unwrap_or(head)
+    }
+
+    /// Goes through the blocks of a piece.
+    fn take_in(
+        &mut self,
+        source: &Source,
+        place: &mut Place,
+        piece: &Bytes,
+        seq: u64,
+    ) -> io::Result<Step> {
+        let start = place.offset;
+        self.note(place);
+        let mut found = false;
+        loop {
+            let at = (place.offset - start) as usize;
+            let slot = piece.slice(at.min(piece.len())..);
+            match Whole::read(source, place, slot, at == 0, seq)? {
+                Whole::Block(header, body) => {
+                    if let Some(body) = body {
+                        found |= self.keep_runs(&header, body, seq);
+                    }
+                    place.pass(&header);
+                    if !found && header.next_seq_after > seq {
+                        return Ok(Step::Missing(self.missing_here(source, &header, seq)));
+                    }
+                    if place.next_seq >= source.end_seq {
+                        return Ok(Step::Found);
+                    }
+                }
+                Whole::Outside | Whole::Bad if found => return Ok(Step::Found),
+                Whole::Outside => return Ok(Step::Next),
+                Whole::Bad => return resync(source, place, seq),
+            }
+        }
+    }
+
+    /// A sound block goes beyond the seq and does not hold it.
+    fn missing_here(&self, source: &Source, header: &BlockHeader, seq: u64) -> Missing {
+        let next = self.ahead.front().map_or(header.next_seq_after, |run| run.first_seq);
+        Missing {
+            seqs: SeqRange::new(seq, next),
+            segment: source.owner.segment,
+            offset_bytes: header.offset,
+            len_bytes: 0,
+        }
+    }
+
+    /// Remembers a place, thinning out when there are too many.
+    fn note(&mut self, place: &Place) {
+        self.passed.insert(place.next_seq, (place.owner, place.offset));
+        if self.passed.len() > PLACES_KEPT {
+            let mut odd = false;
+            self.passed.retain(|_, _| {
+                odd = !odd;
+                odd
+            });
+        }
+    }
+
+    /// Keeps the puts of a block from `seq` on; whether `seq` is among them.
+    fn keep_runs(&mut self, header: &BlockHeader, body: Bytes, seq: u64) -> bool {
+        let mut found = false;
+        for record in records(header, body).unwrap_or_default() {
+            let Record::Put(put) = record else { continue };
+            let count = u64::from(put.count);
+            let run = Run { first_seq: put.first_seq, count, events: put.events };
+            if run.end_seq() > seq {
+                found |= run.first_seq <= seq;
+                self.ahead.push_back(run);
+            }
+        }
+        found
+    }
+}
+
+impl Place {
+    fn pass(&mut self, header: &BlockHeader) {
+        self.offset = header.offset + header.total_bytes();
+        self.next_seq = self.next_seq.max(header.next_seq_after);
+        self.generation = header.generation;
+    }
+}
+
+enum Step {
+    Found,
+    Next,
+    Missing(Missing),
+}
+
+/// What stands at a place.
+enum Whole {
+    /// A sound block, and its body if it was wanted and is in the piece.
+    Block(BlockHeader, Option<Bytes>),
+    /// The piece or the segment ends here.
+    Outside,
+    Bad,
+}
+
+impl Whole {
+    fn read(
+        source: &Source,
+        place: &Place,
+        slot: Bytes,
+        is_first: bool,
+        seq: u64,
+    ) -> io::Result<Whole> {
+        if slot.len() < BLOCK_HEADER_LEN {
+            return Ok(if is_first { Whole::Bad } else { Whole::Outside });
+        }
+        let Seen::Header(header, _) = look(&slot, source.owner, place.offset) else {
+            return Ok(Whole::Bad);
+        };
+        if place.offset + header.total_bytes() > source.len_bytes
+            || header.generation < place.generation
+        {
+            return Ok(Whole::Bad);
+        }
+        if header.next_seq_after <= seq {
+            return Ok(Whole::Block(header, None));
+        }
+        let end = BLOCK_HEADER_LEN + header.body_len as usize;
+        if slot.len() >= end {
+            return whole_body(source, &header, slot);
+        }
+        if !is_first {
+            // The next piece begins with it.
+            return Ok(Whole::Outside);
+        }
+        let slot = read_piece(source, place.offset, header.total_bytes())?;
+        whole_body(source, &header, slot)
+    }
+}
+
+/// The body, if it is what was written; a bad one is read once more, from the medium.
+fn whole_body(source: &Source, header: &BlockHeader, slot: Bytes) -> io::Result<Whole> {
+    let body_at = BLOCK_HEADER_LEN..BLOCK_HEADER_LEN + header.body_len as usize;
+    if slot.len() >= body_at.end && body_is_whole(header, &slot[body_at.clone()]) {
+        return Ok(Whole::Block(*header, Some(slot.slice(body_at))));
+    }
+    let mut again = vec![0; body_at.len()];
+    let read = read_medium(&*source.file, &mut again, header.offset + body_at.start as u64)?;
+    let whole = read && body_is_whole(header, &again);
+    Ok(if whole { Whole::Block(*header, Some(again.into())) } else { Whole::Bad })
+}
+
+fn read_piece(source: &Source, offset: u64, len: u64) -> io::Result<Bytes> {
+    let len = len.min(source.len_bytes.saturating_sub(offset));
+    let mut piece = vec![0; len as usize];
+    let got = read_full_at(&*source.file, &mut piece, offset)?;
+    piece.truncate(got);
+    Ok(piece.into())
+}
+
+/// Finds the next sound block behind damage. What lies between is missing; if that is not what is
+/// wanted, reading goes on there.
+fn resync(source: &Source, place: &mut Place, seq: u64) -> io::Result<Step> {
+    let from = *place;
+    let mut offset = from.offset;
+    'pieces: while offset + BLOCK_ALIGN <= source.len_bytes {
+        let piece = read_piece(source, offset, PIECE_BYTES)?;
+        if piece.len() < BLOCK_HEADER_LEN {
+            break;
+        }
+        for slot in piece.chunks(BLOCK_ALIGN as usize) {
+            let here = Place { offset, ..from };
+            offset += BLOCK_ALIGN;
+            let Seen::Header(header, _) = look(slot, source.owner, here.offset) else { continue };
+            let later = header.generation >= from.generation
+                && header.next_seq_before >= from.next_seq
+                && header.next_seq_before <= source.end_seq;
+            if !later || !is_sound(source, &header)? {
+                continue;
+            }
+            place.offset = here.offset;
+            place.next_seq = header.next_seq_before;
+            if header.next_seq_before > seq {
+                break 'pieces;
+            }
+            return Ok(Step::Next);
+        }
+    }
+    let until = if place.offset > from.offset { place.next_seq } else { source.end_seq };
+    let end = if place.offset > from.offset { place.offset } else { source.len_bytes };
+    Ok(Step::Missing(Missing {
+        seqs: SeqRange::new(from.next_seq.max(source.first_seq), until),
+        segment: source.owner.segment,
+        offset_bytes: from.offset,
+        len_bytes: end.saturating_sub(from.offset),
+    }))
+}
+
+fn is_sound(source: &Source, header: &BlockHeader) -> io::Result<bool> {
+    if header.offset + header.total_bytes() > source.len_bytes {
+        return Ok(false);
+    }
+    let block = read_piece(source, header.offset, header.total_bytes())?;
+    let end = BLOCK_HEADER_LEN + header.body_len as usize;
+    Ok(block.len() >= end && body_is_whole(header, &block[BLOCK_HEADER_LEN..end]))
+}

@@ -1,0 +1,264 @@
+//! Space: segments are made, become spares again, or go. The only file that removes files.
+
+use std::io;
+
+use crate::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::SegmentHeader;
+use crate::fs::Mode;
+use crate::log::Log;
+use crate::names;
+use crate::options::SPARES_RESERVED;
+use crate::quarantine;
+use crate::ranges::SeqRange;
+use crate::segment::{self, Segment, write_header};
+use crate::signal::Slot;
+use crate::state::{Damaged, State};
+use crate::sync::{Ordering, lock};
+
+impl Engine {
+    /// Whether the oldest segment is needed by nobody: a quick look.
+    pub(crate) fn has_reclaimable(&self, state: &State) -> bool {
+        match &state.segments[..] {
+            [first, second, ..] => !state.needs(SeqRange::new(first.first_seq, second.first_seq)),
+            _ => false,
+        }
+    }
+
+    /// Whether any segment but the active one is needed by nobody.
+    fn has_reclaimable_anywhere(&self) -> bool {
+        let view = lock(&self.view);
+        let pairs = view.state.segments.windows(2);
+        pairs
+            .into_iter()
+            .any(|pair| !view.state.needs(SeqRange::new(pair[0].first_seq, pair[1].first_seq)))
+    }
+
+    /// Acknowledgements were published: if puts wait, or soon will, space should follow.
+    pub(crate) fn space_may_be_back(&self, reclaimable: bool) {
+        let short = || lock(&self.segments).spares.len() <= SPARES_RESERVED;
+        if (reclaimable && short()) || lock(&self.queue).blocked {
+            self.care_bell.ring();
+        }
+    }
+
+    /// Makes one more spare for the puts that wait, by the leader itself; whether it did.
+    pub(crate) fn make_spare_now(&self, log: &mut Log) -> bool {
+        let before = lock(&self.segments).spares.len();
+        let may_make = lock(&self.segments).may_make(&self.geometry);
+        if may_make && self.make_spare().is_ok() {
+            return true;
+        }
+        if lock(&self.segments).free.is_empty() && self.has_reclaimable_anywhere() {
+            // The error, if any, comes again and is handled when something must be written.
+            let _ = self.write_snapshot(log);
+        }
+        self.recycle_all();
+        lock(&self.segments).spares.len() > before
+    }
+
+    /// Makes or recycles one segment while the log cannot take a State: it is about to move.
+    pub(crate) fn free_a_spare(&self) -> Result<()> {
+        self.recycle_all();
+        if !lock(&self.segments).spares.is_empty() {
+            return Ok(());
+        }
+        // Two segments are always kept back for this. Only a lowered limit, or files that somebody
+        // removed, lead here; going on is worth more than the limit.
+        self.make_spare()
+    }
+
+    /// Makes one new segment.
+    pub(crate) fn make_spare(&self) -> Result<()> {
+        let id = {
+            let mut segments = lock(&self.segments);
+            segments.making += 1;
+            segments.new_id()
+        };
+        let uuid = lock(&self.view).state.uuid;
+        let known = self.known();
+        let len_bytes = self.geometry.segment_bytes;
+        let made = segment::create(&self.env, &self.dir, uuid, id, len_bytes, known);
+        let mut segments = lock(&self.segments);
+        segments.making -= 1;
+        match made {
+            Ok(spare) => {
+                segments.add_spare(spare);
+                Ok(())
+            }
+            Err(error) => {
+                drop(segments);
+                // What was begun has no use; if it cannot be removed, the next open does it.
+                let _ = self.env.fs.remove(&names::path(&self.dir, &names::temporary(id)));
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes spares of the free segments, as many as are wanted; the others go.
+    pub(crate) fn recycle_all(&self) {
+        let mut failed = Vec::new();
+        loop {
+            let (segment, keep) = {
+                let mut segments = lock(&self.segments);
+                let Some(segment) = segments.free.pop() else {
+                    // Still there, still counted; the next round tries to remove them.
+                    segments.free.append(&mut failed);
+                    return;
+                };
+                let keep = segments.wants_spares()
+                    && !segment.poisoned
+                    && segment.len_bytes == self.geometry.segment_bytes;
+                segments.making += 1;
+                (segment, keep)
+            };
+            let outcome = if keep {
+                self.recycle(&segment).map(Some)
+            } else {
+                self.remove_segment(&segment).map(|()| None)
+            };
+            let mut segments = lock(&self.segments);
+            segments.making -= 1;
+            match outcome {
+                Ok(Some(spare)) => segments.add_spare(spare),
+                Ok(None) => {}
+                Err(error) => {
+                    drop(segments);
+                    let text = format!("recycle segment {}: {error}", segment.name);
+                    self.note_trouble(text);
+                    failed.push(Segment { poisoned: true, ..segment });
+                }
+            }
+        }
+    }
+
+    /// The order that every crash in between is harmless in: header, sync, name, directory.
+    fn recycle(&self, old: &Segment) -> io::Result<Segment> {
+        let id = lock(&self.segments).new_id();
+        let salt = self.env.random_u64();
+        let uuid = lock(&self.view).state.uuid;
+        let known = self.known();
+        let header = SegmentHeader {
+            uuid,
+            id,
+            salt,
+            len_bytes: old.len_bytes,
+            lap: 1,
+            made_us: self.env.clock.wall_us(),
+            durable_lsn: known.0,
+            next_seq: known.1,
+        };
+        let path = names::path(&self.dir, &old.name);
+        let file = self.env.fs.open(&path, Mode::ReadWrite)?;
+        write_header(&*file, &header)?;
+        file.sync_all()?;
+        let name = names::segment(id);
+        self.env.fs.rename(&path, &names::path(&self.dir, &name))?;
+        self.env.fs.sync_dir(&self.dir)?;
+        Ok(Segment {
+            id,
+            salt,
+            len_bytes: old.len_bytes,
+            written: true,
+            poisoned: false,
+            known,
+            name,
+            file: Some(file),
+        })
+    }
+
+    /// The highest LSN that is synced, and the seq behind what is acknowledged: a new header tells
+    /// it, in case that the segment with the log's end is lost.
+    fn known(&self) -> (u64, u64) {
+        let state = &lock(&self.view).state;
+        let lsn = if self.options.sync.is_commit() {
+            state.next_lsn - 1
+        } else {
+            self.news.evidence_lsn.load(Ordering::Acquire)
+        };
+        (lsn, state.next_seq)
+    }
+
+    fn remove_segment(&self, segment: &Segment) -> io::Result<()> {
+        self.env.fs.remove(&names::path(&self.dir, &segment.name))?;
+        self.env.fs.sync_dir(&self.dir)
+    }
+
+    /// Copies the damaged ranges of segments that nothing needs any more to quarantine; only then
+    /// may a State leave them out.
+    fn quarantine_unneeded(&self) {
+        let damaged: Vec<(Damaged, Segment)> = {
+            let (segments, view) = (lock(&self.segments), lock(&self.view));
+            let unneeded = |id: u64| {
+                let at = view.state.segments.partition_point(|live| live.id < id);
+                match &view.state.segments[at..] {
+                    [live, next, ..] if live.id == id => {
+                        !view.state.needs(SeqRange::new(live.first_seq, next.first_seq))
+                    }
+                    _ => false,
+                }
+            };
+            let ready = view.state.damaged.iter().filter(|damaged| unneeded(damaged.segment));
+            let found = |damaged: &Damaged| segments.live.get(&damaged.segment).cloned();
+            ready.filter_map(|damaged| Some((*damaged, found(damaged)?))).collect()
+        };
+        for (range, segment) in damaged {
+            let most = self.options.quarantine_bytes_max;
+            if let Err(error) = quarantine::copy(&self.env, &self.dir, &segment, range, most) {
+                self.note_trouble(format!("quarantine of segment {}: {error}", segment.name));
+            }
+            lock(&self.view).state.damaged.retain(|damaged| *damaged != range);
+        }
+    }
+
+    /// One round: frees segments if that helps, and sees to the spares. Whether puts that wait for
+    /// space may try again.
+    pub(crate) fn make_space(&self, idle: bool) -> bool {
+        let blocked = lock(&self.queue).blocked;
+        let spares_before = lock(&self.segments).spares.len();
+        let short = spares_before <= SPARES_RESERVED;
+        if (blocked || short || idle) && self.has_reclaimable_anywhere() {
+            self.quarantine_unneeded();
+            let slot = Slot::new();
+            let pushed = self.commit_blocking(&slot, |queue| {
+                queue.check()?;
+                queue.snapshots.push(slot.clone());
+                Ok(())
+            });
+            if pushed.is_err() {
+                return false;
+            }
+        }
+        self.recycle_all();
+        let may_make = || {
+            let segments = lock(&self.segments);
+            segments.spares.len() <= SPARES_RESERVED && segments.may_make(&self.geometry)
+        };
+        while may_make() {
+            if let Err(error) = self.make_spare() {
+                self.note_trouble(error.to_string());
+                break;
+            }
+        }
+        blocked && lock(&self.segments).spares.len() > spares_before
+    }
+
+    pub(crate) fn note_trouble(&self, text: String) {
+        *lock(&self.news.trouble) = Some(text);
+    }
+}
+
+/// Removes what a crash left of segments that were being made.
+pub(crate) fn remove_temporaries(
+    env: &crate::env::Env,
+    dir: &std::path::Path,
+    temporaries: &[String],
+) -> Result<()> {
+    for name in temporaries {
+        let path = names::path(dir, name);
+        env.fs.remove(&path).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("remove {}: {error}", path.display()))
+        })?;
+    }
+    Ok(())
+}

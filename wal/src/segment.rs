@@ -1,0 +1,111 @@
+//! Segment files: made, opened, recognised. Which of them are live is the table's matter.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::block::Owner;
+use crate::env::Env;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{SEGMENT_HEADER_LEN, STATE_OFFSET, SegmentHeader, SegmentHeaderScan, Uuid};
+use crate::fs::{File, Mode, read_full_at, write_all_at};
+use crate::names;
+
+/// A segment's file.
+#[derive(Debug, Clone)]
+pub(crate) struct Segment {
+    pub(crate) id: u64,
+    pub(crate) salt: u64,
+    pub(crate) len_bytes: u64,
+    /// Whether all of the file has been written before, so that a sync has no metadata to write.
+    pub(crate) written: bool,
+    /// Whether a write or a sync of it failed: it is never written again.
+    pub(crate) poisoned: bool,
+    /// What its header knew of the log: the highest synced LSN, the seq behind it.
+    pub(crate) known: (u64, u64),
+    /// The file's name: a label, usually made from the id.
+    pub(crate) name: String,
+    /// Open while it is active or a spare; a reader opens an older one when it comes to it.
+    pub(crate) file: Option<Arc<dyn File>>,
+}
+
+impl Segment {
+    /// Which blocks are its own.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner { segment: self.id, salt: self.salt }
+    }
+
+    /// The file, opened if need be.
+    pub(crate) fn open(&self, env: &Env, dir: &Path, mode: Mode) -> Result<Arc<dyn File>> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        let path = names::path(dir, &self.name);
+        env.fs
+            .open(&path, mode)
+            .map_err(|error| Error::io(format!("open {}", path.display()), error))
+    }
+}
+
+/// Writes a segment's header; nothing is synced yet.
+pub(crate) fn write_header(file: &dyn File, header: &SegmentHeader) -> io::Result<()> {
+    let mut sector = [0; STATE_OFFSET as usize];
+    sector[..SEGMENT_HEADER_LEN].copy_from_slice(&header.encode());
+    write_all_at(file, &mut [IoSlice::new(&sector)], 0)
+}
+
+/// Reads a segment's header.
+pub(crate) fn read_header(file: &dyn File) -> io::Result<SegmentHeaderScan> {
+    let mut head = [0; SEGMENT_HEADER_LEN];
+    let got = read_full_at(file, &mut head, 0)?;
+    Ok(SegmentHeader::decode(&head[..got]))
+}
+
+/// Makes a new segment: allocated, with a header, under its name, all of it durable.
+pub(crate) fn create(
+    env: &Env,
+    dir: &Path,
+    uuid: Uuid,
+    id: u64,
+    len_bytes: u64,
+    known: (u64, u64),
+) -> Result<Segment> {
+    let made = names::path(dir, &names::temporary(id));
+    let named = names::path(dir, &names::segment(id));
+    let salt = env.random_u64();
+    let header = SegmentHeader {
+        uuid,
+        id,
+        salt,
+        len_bytes,
+        lap: 0,
+        made_us: env.clock.wall_us(),
+        durable_lsn: known.0,
+        next_seq: known.1,
+    };
+    let file = (|| {
+        let file = env.fs.open(&made, Mode::CreateNew)?;
+        file.allocate(len_bytes)?;
+        write_header(&*file, &header)?;
+        file.sync_all()?;
+        env.fs.rename(&made, &named)?;
+        env.fs.sync_dir(dir)?;
+        Ok(file)
+    })()
+    .map_err(|error: io::Error| {
+        let text = format!("make segment {}", named.display());
+        if is_full(&error) {
+            Error::new(ErrorKind::Full, format!("{text}: the disk is full ({error})"))
+        } else {
+            Error::io(text, error)
+        }
+    })?;
+    let name = names::segment(id);
+    let file = Some(file);
+    Ok(Segment { id, salt, len_bytes, written: false, poisoned: false, known, name, file })
+}
+
+/// Whether the system says that there is no space.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,80 @@
+//! The table of segments: live, spare and free, and how much of the byte limit they use.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::options::{Geometry, SPARES_RESERVED};
+use crate::segment::Segment;
+
+/// How many spares are kept ready beside the reserved ones; more are given back to the disk.
+const SPARES_AHEAD: usize = 2;
+
+/// Which segments there are.
+#[derive(Debug, Default)]
+pub(crate) struct Segments {
+    /// Those that hold something needed, the active one among them.
+    pub(crate) live: BTreeMap<u64, Segment>,
+    /// Ready to become active, in the order of their ids.
+    pub(crate) spares: VecDeque<Segment>,
+    /// No synced State lists them any more: to be made spares of, or removed.
+    pub(crate) free: Vec<Segment>,
+    /// How many are being made or recycled right now, outside the lock.
+    pub(crate) making: usize,
+    pub(crate) next_id: u64,
+    /// Names that no new file may take.
+    pub(crate) taken: BTreeSet<String>,
+}
+
+impl Segments {
+    /// An id that was never used.
+    pub(crate) fn new_id(&mut self) -> u64 {
+        loop {
+            let id = self.next_id;
+            self.next_id += 1;
+            if !self.taken.contains(&crate::names::segment(id))
+                && !self.taken.contains(&crate::names::temporary(id))
+            {
+                return id;
+            }
+        }
+    }
+
+    /// The bytes of all segment files, those being made included.
+    pub(crate) fn bytes(&self, geometry: &Geometry) -> u64 {
+        let all = self.live.values().chain(&self.spares).chain(&self.free);
+        all.map(|segment| segment.len_bytes).sum::<u64>()
+            + self.making as u64 * geometry.segment_bytes
+    }
+
+    /// Whether the byte limit has room for one more segment.
+    pub(crate) fn may_make(&self, geometry: &Geometry) -> bool {
+        self.bytes(geometry) + geometry.segment_bytes
+            <= geometry.segments_max * geometry.segment_bytes
+    }
+
+    /// Whether a free segment should become a spare; otherwise it goes.
+    pub(crate) fn wants_spares(&self) -> bool {
+        self.spares.len() + self.making < SPARES_RESERVED + SPARES_AHEAD
+    }
+
+    /// Whether puts may go into a block that needs `rolls` further segments: the reserved spares
+    /// are for acks, states and losses alone.
+    pub(crate) fn admits_puts(&self, rolls: usize) -> bool {
+        self.spares.len() >= SPARES_RESERVED + rolls
+    }
+
+    /// Adds a spare in its place. One that was overtaken by the log needs a new id first.
+    pub(crate) fn add_spare(&mut self, spare: Segment) {
+        if self.live.last_key_value().is_some_and(|(&active, _)| active > spare.id) {
+            self.free.push(spare);
+            return;
+        }
+        let at = self.spares.partition_point(|other| other.id < spare.id);
+        self.spares.insert(at, spare);
+    }
+
+    /// The spare with the lowest id above `above`: segments become active in the order of ids.
+    pub(crate) fn take_spare(&mut self, above: u64) -> Option<Segment> {
+        let at = self.spares.partition_point(|spare| spare.id <= above);
+        self.spares.remove(at)
+    }
+}

@@ -1,0 +1,119 @@
+//! One-shot outcomes that a thread or a task can wait for.
+
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::sync::{Arc, Condvar, Mutex, lock, wait, wait_timeout};
+
+/// A place where one outcome arrives, and one waits for it.
+#[derive(Debug)]
+pub(crate) struct Slot<T> {
+    inner: Mutex<Inner<T>>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    outcome: Option<T>,
+    /// The waiter is asked to lead the log before it waits on.
+    lead: bool,
+    /// A thread waits, and the condition is worth a call.
+    waiting: bool,
+    waker: Option<Waker>,
+}
+
+/// What ended a wait.
+#[derive(Debug)]
+pub(crate) enum Woken<T> {
+    Outcome(T),
+    Lead,
+    TimedOut,
+}
+
+impl<T> Slot<T> {
+    pub(crate) fn new() -> Arc<Slot<T>> {
+        Arc::new(Slot {
+            inner: Mutex::new(Inner { outcome: None, lead: false, waiting: false, waker: None }),
+            arrived: Condvar::new(),
+        })
+    }
+
+    /// Delivers the outcome and wakes whoever waits.
+    pub(crate) fn complete(&self, outcome: T) {
+        self.change(|inner| inner.outcome = Some(outcome));
+    }
+
+    /// Asks the waiting thread to lead.
+    pub(crate) fn ask_to_lead(&self) {
+        self.change(|inner| inner.lead = true);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Inner<T>)) {
+        let mut inner = lock(&self.inner);
+        change(&mut inner);
+        let waker = inner.waker.take();
+        let waiting = inner.waiting;
+        drop(inner);
+        if waiting {
+            self.arrived.notify_all();
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Whether the outcome is there.
+    pub(crate) fn is_complete(&self) -> bool {
+        lock(&self.inner).outcome.is_some()
+    }
+
+    /// Waits for the outcome, for a request to lead, or for so long.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Woken<T> {
+        let mut inner = lock(&self.inner);
+        let mut timed_out = false;
+        loop {
+            if inner.lead {
+                inner.lead = false;
+                return Woken::Lead;
+            }
+            if let Some(outcome) = inner.outcome.take() {
+                return Woken::Outcome(outcome);
+            }
+            if timed_out {
+                return Woken::TimedOut;
+            }
+            inner.waiting = true;
+            inner = match timeout {
+                None => wait(&self.arrived, inner),
+                Some(timeout) => {
+                    let (again, late) = wait_timeout(&self.arrived, inner, timeout);
+                    timed_out = late;
+                    again
+                }
+            };
+            inner.waiting = false;
+        }
+    }
+
+    /// Whether the outcome is there, as a future; it stays there.
+    pub(crate) fn watch(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut inner = lock(&self.inner);
+        if inner.outcome.is_some() {
+            return Poll::Ready(());
+        }
+        inner.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    /// The outcome, as a future.
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<T> {
+        let mut inner = lock(&self.inner);
+        match inner.outcome.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                inner.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}

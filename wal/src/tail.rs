@@ -1,0 +1,124 @@
+//! The tail cache: the events of recent puts, in the buffers that they came in, for takers that
+//! keep up.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// Neighbouring events as they stand in a put record: each its length in 32 bits, its bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    pub(crate) first_seq: u64,
+    pub(crate) count: u64,
+    pub(crate) events: Bytes,
+}
+
+impl Run {
+    /// The seq behind the last one.
+    pub(crate) fn end_seq(&self) -> u64 {
+        self.first_seq + self.count
+    }
+
+    /// Takes the first event off the front; `None` if the bytes are not what they should be.
+    pub(crate) fn next(&mut self) -> Option<Bytes> {
+        let len = u32::from_le_bytes(self.events.get(..4)?.try_into().ok()?) as usize;
+        if self.count == 0 || self.events.len() - 4 < len {
+            return None;
+        }
+        let mut event = self.events.split_to(4 + len);
+        self.first_seq += 1;
+        self.count -= 1;
+        Some(event.split_off(4))
+    }
+
+    /// Passes over events until `seq` is the first; whether it is.
+    pub(crate) fn skip_to(&mut self, seq: u64) -> bool {
+        while self.first_seq < seq && self.count > 0 {
+            if self.next().is_none() {
+                return false;
+            }
+        }
+        self.first_seq == seq && self.count > 0
+    }
+}
+
+/// The newest runs, as many as fit.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    runs: VecDeque<Run>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// What a run costs beside its events.
+const RUN_BYTES: usize = 96;
+
+impl Tail {
+    pub(crate) fn new(bytes_max: usize) -> Tail {
+        Tail { runs: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    /// Adds the newest run; the oldest ones make room.
+    pub(crate) fn push(&mut self, run: Run) {
+        if self.bytes_max == 0 || run.count == 0 {
+            return;
+        }
+        self.bytes += run.events.len() + RUN_BYTES;
+        self.runs.push_back(run);
+        while self.bytes > self.bytes_max
+            && let Some(oldest) = self.runs.pop_front()
+        {
+            self.bytes -= oldest.events.len() + RUN_BYTES;
+        }
+    }
+
+    /// The run that holds `seq`.
+    pub(crate) fn get(&self, seq: u64) -> Option<Run> {
+        let at = self.runs.partition_point(|run| run.end_seq() <= seq);
+        self.runs.get(at).filter(|run| run.first_seq <= seq).cloned()
+    }
+
+    /// How many bytes it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(first_seq: u64, events: &[&[u8]]) -> Run {
+        let mut bytes = Vec::new();
+        for event in events {
+            bytes.extend_from_slice(&(event.len() as u32).to_le_bytes());
+            bytes.extend_from_slice(event);
+        }
+        Run { first_seq, count: events.len() as u64, events: bytes.into() }
+    }
+
+    #[test]
+    fn a_run_gives_its_events_one_by_one_or_from_the_middle() {
+        let mut whole = run(5, &[b"a", b"", b"ccc"]);
+        let mut middle = whole.clone();
+        assert_eq!(whole.next().as_deref(), Some(&b"a"[..]));
+        assert_eq!(whole.next().as_deref(), Some(&b""[..]));
+        assert_eq!(whole.next().as_deref(), Some(&b"ccc"[..]));
+        assert_eq!(whole.next(), None);
+        assert!(middle.skip_to(7));
+        assert_eq!(middle.next().as_deref(), Some(&b"ccc"[..]));
+        assert!(!middle.skip_to(9));
+    }
+
+    #[test]
+    fn the_oldest_runs_make_room() {
+        let mut tail = Tail::new(3 * (RUN_BYTES + 5));
+        for seq in 1..=10 {
+            tail.push(run(seq, &[b"x"]));
+        }
+        assert!(tail.get(7).is_none());
+        assert_eq!(tail.get(8).map(|run| run.first_seq), Some(8));
+        assert!(tail.get(11).is_none());
+        assert!(tail.bytes() <= 3 * (RUN_BYTES + 5));
+    }
+}
