@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use wal::{Inspection, SyncClass};
+pub use wal::{CursorInfo, Inspection, Loss, LossReason, Role, SegmentInfo, SyncClass};
 
 use super::{
     BoxFuture, Channel, Commit, Durability, Error, ErrorKind, Limits, PutTransaction, Receipt,
@@ -105,6 +105,15 @@ impl FileChannel {
     /// [`ErrorKind::Io`].
     pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection, Error> {
         Inspection::read(dir).map_err(error)
+    }
+
+    /// Whether there is a channel in a directory.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] if a newer version wrote it, [`ErrorKind::Io`].
+    pub fn exists(dir: impl AsRef<Path>) -> Result<bool, Error> {
+        Inspection::is_channel(dir).map_err(error)
     }
 
     /// Begins a put transaction.

@@ -26,7 +26,10 @@ mod file;
 mod memory;
 
 pub use build::build;
-pub use file::{FileChannel, FileOptions, FilePut, FileTake, Inspection, SyncClass};
+pub use file::{
+    CursorInfo, FileChannel, FileOptions, FilePut, FileTake, Inspection, Loss, LossReason, Role,
+    SegmentInfo, SyncClass,
+};
 pub use memory::{MemoryChannel, MemoryOptions};
 
 /// The cursor that a sink reads when none is named.

@@ -14,6 +14,7 @@ mod log;
 mod progress;
 mod put;
 mod run;
+mod stat;
 mod take;
 mod validate;
 
@@ -33,6 +34,7 @@ enum Command {
     Validate(validate::Validate),
     Put(put::Put),
     Take(take::Take),
+    Stat(stat::Stat),
 }
 
 /// How a command came out, if it did not fail.
@@ -41,7 +43,6 @@ pub(crate) enum Outcome {
     /// All is well.
     Fine,
     /// It found what it was to look for, such as damage.
-    #[expect(dead_code, reason = "the commands that look for damage come with the file channel")]
     Finding,
 }
 
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Validate(validate) => validate.execute(),
         Command::Put(put) => put.execute(),
         Command::Take(take) => take.execute(),
+        Command::Stat(stat) => stat.execute(),
     };
     match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
@@ -70,8 +72,7 @@ impl Command {
     fn log_default(&self) -> &'static str {
         match self {
             Command::Run(_) => "info",
-            Command::Validate(_) => "warn",
-            Command::Put(_) | Command::Take(_) => "warn",
+            Command::Validate(_) | Command::Put(_) | Command::Take(_) | Command::Stat(_) => "warn",
         }
     }
 }

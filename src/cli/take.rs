@@ -43,7 +43,11 @@ pub(super) struct Take {
 impl Take {
     pub(super) fn execute(self) -> Result<Outcome, Failure> {
         let directory = self.directory.display();
-        if !self.directory.exists() {
+        // Opening would make one.
+        let exists = FileChannel::exists(&self.directory).map_err(|error| {
+            Failure::new(format!("the channel {directory} cannot be opened")).because(error)
+        })?;
+        if !exists {
             return Err(Failure::new(format!("there is no channel at {directory}")));
         }
         let opened = FileChannel::open(&self.directory, FileOptions::default());

@@ -6,14 +6,14 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-fn forebay(home: &Path, arguments: &[&str]) -> Child {
+pub fn forebay(home: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_forebay"));
     command.current_dir(home).args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().expect("it starts")
 }
 
-fn run(home: &Path, arguments: &[&str], input: &[u8]) -> Output {
+pub fn run(home: &Path, arguments: &[&str], input: &[u8]) -> Output {
     let mut child = forebay(home, arguments);
     let mut stdin = child.stdin.take().expect("it is piped");
     let output = std::thread::scope(|scope| {
@@ -25,13 +25,13 @@ fn run(home: &Path, arguments: &[&str], input: &[u8]) -> Output {
 }
 
 #[track_caller]
-fn fine(output: Output) -> Vec<u8> {
+pub fn fine(output: Output) -> Vec<u8> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     output.stdout
 }
 
-fn home() -> TempDir {
+pub fn home() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
@@ -127,6 +127,13 @@ fn what_cannot_be_done_ends_with_2_and_says_why() {
     assert_eq!(missing.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("no channel at nowhere"));
     assert!(!home.path().join("nowhere").exists());
+
+    std::fs::create_dir(home.path().join("empty")).expect("it can be made");
+    std::fs::write(home.path().join("empty/notes.txt"), "not ours").expect("it is written");
+    let none = run(home.path(), &["take", "empty"], b"");
+    assert_eq!(none.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no channel at empty"));
+    assert_eq!(std::fs::read_dir(home.path().join("empty")).expect("it is there").count(), 1);
 
     let long = [b"1\n2\n", &vec![b'x'; 17 * 1024 * 1024][..], b"\n4\n"].concat();
     let refused = run(home.path(), &["put", "data", "--ack"], &long);

@@ -1,6 +1,7 @@
 //! The crate from outside, in one binary.
 
 mod agent;
+mod backlog;
 mod command;
 mod config;
 mod contract;
@@ -8,5 +9,7 @@ mod file_roll;
 mod kill;
 mod netcat;
 mod runner;
+mod stat;
 mod support;
+mod syscalls;
 mod tidy;

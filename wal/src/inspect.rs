@@ -4,12 +4,12 @@
 use std::path::Path;
 
 use crate::block::{Seen, look};
-use crate::checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::directory::Directory;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{BLOCK_ALIGN, BLOCK_HEADER_LEN, STATE_OFFSET};
-use crate::fs::{Kind, Mode, read_full_at};
+use crate::fs::{Entry, Kind, Mode, read_full_at};
 use crate::names;
 use crate::quarantine;
 use crate::record::{Loss, LossReason};
@@ -136,7 +136,20 @@ impl Inspection {
         Inspection::read_in(dir.as_ref(), &Env::os())
     }
 
-    /// The same in a world of one's own.
+    /// Whether there is a channel in a directory, without a look at its log.
+    ///
+    /// # Errors
+    ///
+    /// `NewerVersion`, or `Io`.
+    pub fn is_channel(dir: impl AsRef<Path>) -> Result<bool> {
+        match find(dir.as_ref(), &Env::os()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotAChannel => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The same as [`Inspection::read`] in a world of one's own.
     ///
     /// # Errors
     ///
@@ -154,7 +167,14 @@ impl Inspection {
     }
 }
 
-fn look_once(dir: &Path, env: &Env) -> Result<Inspection> {
+/// What a channel's directory holds, before the log is read.
+struct Files {
+    entries: Vec<Entry>,
+    known: Vec<Checkpoint>,
+    directory: Directory,
+}
+
+fn find(dir: &Path, env: &Env) -> Result<Files> {
     let missing = |text: String| Error::new(ErrorKind::NotAChannel, text);
     let entries = match env.fs.list(dir) {
         Ok(entries) => entries,
@@ -168,6 +188,11 @@ fn look_once(dir: &Path, env: &Env) -> Result<Inspection> {
     if directory.segments.is_empty() && known.is_empty() {
         return Err(missing(format!("there is no channel in {}", dir.display())));
     }
+    Ok(Files { entries, known, directory })
+}
+
+fn look_once(dir: &Path, env: &Env) -> Result<Inspection> {
+    let Files { entries, known, directory } = find(dir, env)?;
     let recovered = replay(env, dir, &directory, &known, false)?;
     let ours = entries.iter().filter(|entry| {
         entry.kind == Kind::File && names::parse(&entry.name) != names::Name::Foreign

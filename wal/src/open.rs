@@ -75,7 +75,7 @@ fn own(env: &Env, dir: &Path) -> Result<Box<dyn Lock>> {
     match env.fs.lock(&path) {
         Ok(lock) => {
             // A word for whoever finds it locked; without it nothing is missing.
-            let _ = lock.describe(&format!("process {}\n", std::process::id()));
+            let _ = lock.describe();
             Ok(lock)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -110,8 +110,9 @@ pub trait File: Send + Sync + fmt::Debug {
 
 /// A held lock; dropping it lets go.
 pub trait Lock: Send + Sync + fmt::Debug {
-    /// Leaves a word about the owner in the file, for those who find it locked.
-    fn describe(&self, text: &str) -> io::Result<()>;
+    /// Leaves a word about the owner, who this process is, in the file, for those who find it
+    /// locked.
+    fn describe(&self) -> io::Result<()>;
 }
 
 /// A small page in memory that other processes may read.

@@ -171,7 +171,8 @@ struct HeldLock {
 }
 
 impl Lock for HeldLock {
-    fn describe(&self, text: &str) -> io::Result<()> {
+    fn describe(&self) -> io::Result<()> {
+        let text = format!("process {}\n", std::process::id());
         self.file.set_len(0)?;
         self.file.write_all_at(text.as_bytes(), 0)
     }

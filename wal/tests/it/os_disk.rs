@@ -90,9 +90,10 @@ fn a_lock_has_one_owner_who_is_named() {
     let temporary = tempfile::tempdir().expect("a temporary directory");
     let path = temporary.path().join("LOCK");
     let lock = OsFs.lock(&path).expect("nobody has it");
-    lock.describe("a longer first word").expect("written");
-    lock.describe("owner").expect("written");
-    assert_eq!(std::fs::read_to_string(&path).expect("readable"), "owner");
+    std::fs::write(&path, "a longer word of an owner who is gone").expect("writable");
+    lock.describe().expect("written");
+    let words = format!("process {}\n", std::process::id());
+    assert_eq!(std::fs::read_to_string(&path).expect("readable"), words);
     assert_eq!(OsFs.lock(&path).expect_err("taken").kind(), io::ErrorKind::WouldBlock);
     drop(lock);
     OsFs.lock(&path).expect("given back");

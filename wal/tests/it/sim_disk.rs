@@ -284,8 +284,8 @@ fn locks_hold_against_others_and_end_with_their_owner() {
     let (fs, _file) = disk();
     let path = Path::new("/disk/LOCK");
     let lock = fs.lock(path).expect("nobody has it");
-    lock.describe("owner 1").expect("there is room");
-    assert_eq!(fs.read_file(path), b"owner 1");
+    lock.describe().expect("there is room");
+    assert_eq!(fs.read_file(path), b"a simulated process\n");
     let other = fs.clone();
     assert_eq!(other.lock(path).expect_err("taken").kind(), io::ErrorKind::WouldBlock);
     drop(lock);

@@ -1,0 +1,326 @@
+//! The walk along the log: step by step, as the table decides.
+
+use std::path::Path;
+
+use crate::block::records;
+use crate::directory::Directory;
+use crate::error::Result;
+use crate::format::STATE_OFFSET;
+use crate::ranges::SeqRange;
+use crate::record::{Loss, LossReason, Record};
+use crate::state::{LiveSegment, State};
+
+use super::scan::{Found, Scan, is_on_medium, read_body, scan as scan_segment};
+use super::start::Start;
+use super::table::{Decision, Facts, decide};
+use super::{Evidence, Recovered, Report, Stretch, read_failed};
+
+/// The walk along the log.
+pub(super) struct Walk {
+    state: State,
+    evidence: Evidence,
+    /// The segment and offset behind the last block that was taken in, or the start.
+    at: (u64, u64),
+    prev_crc: u32,
+    events_unproven: u64,
+    /// The seq behind the last one that stands in the cache and not on the medium, acknowledged
+    /// before a sync.
+    unbelieved_seq: u64,
+    /// What the last seal says of where the log goes on, until it does.
+    sealed: Option<(u64, u64)>,
+    losses: Vec<Loss>,
+    report: Report,
+    now_us: i64,
+    writable: bool,
+}
+
+impl Walk {
+    pub(super) fn new(start: Start, evidence: Evidence, now_us: i64, writable: bool) -> Walk {
+        let report = Report { from_checkpoint: start.from_checkpoint, ..Report::default() };
+        Walk {
+            state: start.state,
+            evidence,
+            at: (start.segment, start.offset),
+            prev_crc: start.prev_crc,
+            events_unproven: 0,
+            unbelieved_seq: 0,
+            sealed: None,
+            losses: Vec::new(),
+            report,
+            now_us,
+            writable,
+        }
+    }
+
+    /// Takes in one segment; whether the log goes on behind it.
+    pub(super) fn segment(&mut self, stretch: &mut Stretch, dir: &Path) -> Result<bool> {
+        let segment = stretch.segment.clone();
+        let failed = |error| read_failed(dir, &segment, error);
+        let scan = match stretch.scan.take() {
+            Some(scan) => scan,
+            None => {
+                let owner = stretch.segment.owner();
+                scan_segment(&*stretch.file, owner, stretch.from, stretch.segment.len_bytes)
+                    .map_err(failed)?
+            }
+        };
+        for (index, found) in scan.blocks.iter().enumerate() {
+            let believed = self.is_believed(stretch, found).map_err(failed)?;
+            if !believed {
+                if found.header.sync_class != 0 {
+                    self.unbelieved_seq = self.unbelieved_seq.max(found.header.next_seq_after);
+                }
+                continue;
+            }
+            let decision = self.decide(Some(found));
+            match decision {
+                Decision::Apply => self.apply(stretch, found).map_err(failed)?,
+                Decision::Skip => {}
+                Decision::Lose => {
+                    self.lose_before(stretch, found);
+                    self.apply(stretch, found).map_err(failed)?;
+                }
+                Decision::CutAtHole => {
+                    let rest = Scan { blocks: scan.blocks[index..].to_vec(), ..Scan::default() };
+                    stretch.scan = Some(rest);
+                    return Ok(false);
+                }
+                Decision::LoseTail | Decision::End | Decision::Impossible => {
+                    unreachable!("{decision:?} for a block")
+                }
+            }
+        }
+        let end = self.at.1;
+        self.report.torn_blocks += scan
+            .broken
+            .iter()
+            .filter(|torn| torn.offset >= end && !self.evidence.voids(torn))
+            .count() as u64;
+        Ok(true)
+    }
+
+    /// What is above W may stand in the cache alone: synced first, it must come from the medium.
+    fn is_believed(&self, stretch: &mut Stretch, found: &Found) -> std::io::Result<bool> {
+        let last_lsn = found.header.next_lsn().saturating_sub(1);
+        if !self.writable || found.header.records == 0 || last_lsn <= self.evidence.durable_lsn {
+            return Ok(true);
+        }
+        if !stretch.synced {
+            stretch.file.sync_data()?;
+            stretch.synced = true;
+        }
+        is_on_medium(&*stretch.file, found)
+    }
+
+    fn decide(&mut self, found: Option<&Found>) -> Decision {
+        let expected = self.state.next_lsn;
+        let facts = Facts {
+            end: found.is_none(),
+            void: found.is_some_and(|found| self.evidence.voids(&found.header)),
+            behind: found.is_some_and(|found| found.header.first_lsn < expected),
+            ahead: found.is_some_and(|found| found.header.first_lsn > expected),
+            synced: expected <= self.evidence.durable_lsn,
+        };
+        let (letter, decision) = decide(facts);
+        *self.report.rows.entry(letter).or_default() += 1;
+        decision
+    }
+
+    fn apply(&mut self, stretch: &Stretch, found: &Found) -> std::io::Result<()> {
+        let header = &found.header;
+        self.enter(stretch, found);
+        let body = read_body(&*stretch.file, header)?;
+        self.sealed = None;
+        match records(header, body) {
+            Some(records) => {
+                if let Some(Record::Seal(seal)) = records.last() {
+                    self.sealed = Some((seal.next_segment, seal.next_salt));
+                }
+                records.iter().for_each(|record| self.state.apply(record));
+            }
+            // A sound block with a record that this version cannot read.
+            None => {
+                let seqs = SeqRange::new(header.next_seq_before, header.next_seq_after);
+                let place = ((stretch.segment.id, header.offset), header.total_bytes());
+                let loss = self.loss(LossReason::Damaged, seqs, header.next_lsn(), place);
+                self.losses.push(loss);
+            }
+        }
+        if header.next_lsn() > self.evidence.durable_lsn + 1 {
+            self.events_unproven += header.next_seq_after - header.next_seq_before;
+        }
+        self.state.next_lsn = header.next_lsn();
+        self.state.next_seq = self.state.next_seq.max(header.next_seq_after);
+        self.state.generation = header.generation;
+        self.state.generation_lsn = header.generation_lsn;
+        self.at = (stretch.segment.id, found.end());
+        self.prev_crc = found.crc;
+        self.report.blocks += 1;
+        Ok(())
+    }
+
+    /// A segment whose States are both unreadable is live all the same.
+    fn enter(&mut self, stretch: &Stretch, found: &Found) {
+        let id = stretch.segment.id;
+        if self.state.segments.last().is_none_or(|last| last.id < id) {
+            let last_seq = self.state.segments.last().map_or(0, |last| last.first_seq);
+            self.state.segments.push(LiveSegment {
+                id,
+                salt: stretch.segment.salt,
+                first_seq: found.header.next_seq_before.max(last_seq),
+                first_lsn: found.header.first_lsn,
+            });
+        }
+    }
+
+    fn lose_before(&mut self, stretch: &Stretch, found: &Found) {
+        let header = &found.header;
+        let (segment, from, until) = if self.at.0 == stretch.segment.id {
+            (self.at.0, self.at.1, header.offset)
+        } else {
+            (stretch.segment.id, STATE_OFFSET, header.offset)
+        };
+        let seqs = SeqRange::new(self.state.next_seq, header.next_seq_before);
+        let place = ((segment, from), until.saturating_sub(from));
+        let loss = self.loss(LossReason::Damaged, seqs, header.first_lsn, place);
+        self.losses.push(loss);
+        self.state.next_lsn = header.first_lsn;
+        self.state.next_seq = self.state.next_seq.max(header.next_seq_before);
+    }
+
+    /// The log ends at a hole: what a weaker sync class had acknowledged behind it is a loss.
+    pub(super) fn cut(&mut self, stretches: &mut [Stretch], dir: &Path) -> Result<()> {
+        let mut until = (self.state.next_lsn, self.state.next_seq);
+        for stretch in stretches {
+            let scan = match stretch.scan.take() {
+                Some(scan) => scan,
+                None => {
+                    let segment = &stretch.segment;
+                    scan_segment(&*stretch.file, segment.owner(), stretch.from, segment.len_bytes)
+                        .map_err(|error| read_failed(dir, segment, error))?
+                }
+            };
+            for found in &scan.blocks {
+                if found.header.sync_class != 0 && !self.evidence.voids(&found.header) {
+                    until.0 = until.0.max(found.header.next_lsn());
+                    until.1 = until.1.max(found.header.next_seq_after);
+                }
+            }
+        }
+        if until.0 > self.state.next_lsn {
+            let seqs = SeqRange::new(self.state.next_seq, until.1);
+            let loss = self.loss(LossReason::Unsynced, seqs, until.0, (self.at, 0));
+            self.losses.push(loss);
+            self.state.next_seq = until.1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self, directory: &Directory) -> Recovered {
+        let mut tail = directory.segments.contains_key(&self.at.0).then_some(self.at);
+        if self.decide(None) == Decision::LoseTail {
+            self.lose_tail(directory);
+            // What is damaged stays where it is.
+            tail = None;
+        }
+        if self.unbelieved_seq > self.state.next_seq {
+            let seqs = SeqRange::new(self.state.next_seq, self.unbelieved_seq);
+            let loss = self.loss(LossReason::Unsynced, seqs, self.state.next_lsn, (self.at, 0));
+            self.losses.push(loss);
+            self.state.next_seq = self.unbelieved_seq;
+        }
+        self.lose_missing_segments(directory);
+        let state = &self.state;
+        self.losses.retain(|loss| !is_known(state, loss));
+        let generations = self.evidence.generations.keys().copied();
+        Recovered {
+            tail,
+            prev_crc: self.prev_crc,
+            events_unproven: self.events_unproven,
+            durable_lsn: self.evidence.durable_lsn,
+            generation: generations.max().unwrap_or(0).max(self.state.generation),
+            losses: self.losses,
+            report: self.report,
+            state: self.state,
+        }
+    }
+
+    /// More had been synced than can be read: the end of the last segment, or a whole one that its
+    /// predecessor's seal names.
+    fn lose_tail(&mut self, directory: &Directory) {
+        let next_lsn = self.evidence.durable_lsn + 1;
+        let next_seq = self.evidence.next_seq.max(self.state.next_seq);
+        let next = self.sealed.and_then(|(id, salt)| {
+            directory.segments.get(&id).filter(|segment| segment.salt == salt)
+        });
+        let here = directory.segments.get(&self.at.0);
+        let (at, len_bytes) = match (next, here) {
+            (Some(next), _) => ((next.id, STATE_OFFSET), next.len_bytes - STATE_OFFSET),
+            (None, Some(here)) => (self.at, here.len_bytes.saturating_sub(self.at.1)),
+            (None, None) => (self.at, 0),
+        };
+        let seqs = SeqRange::new(self.state.next_seq, next_seq);
+        let loss = self.loss(LossReason::Damaged, seqs, next_lsn, (at, len_bytes));
+        self.losses.push(loss);
+        if let Some(next) = next {
+            // It stays listed until its bytes are in quarantine.
+            self.state.segments.push(LiveSegment {
+                id: next.id,
+                salt: next.salt,
+                first_seq: self.state.next_seq,
+                first_lsn: self.state.next_lsn,
+            });
+        }
+        self.state.next_lsn = next_lsn;
+        self.state.next_seq = next_seq;
+        // What was acknowledged after the last thing that is known may have been seen: no seq that
+        // a segment has room for is used twice.
+        let room = next.or(here).map_or(0, |segment| segment.len_bytes / 4);
+        self.state.seq_reserved = self.state.seq_reserved.max(next_seq + room);
+    }
+
+    fn loss(
+        &self,
+        reason: LossReason,
+        seqs: SeqRange,
+        until_lsn: u64,
+        ((segment, offset_bytes), len_bytes): ((u64, u64), u64),
+    ) -> Loss {
+        Loss {
+            reason,
+            seqs,
+            lsns: (self.state.next_lsn, until_lsn),
+            segment,
+            offset_bytes,
+            len_bytes,
+            noticed_us: self.now_us,
+        }
+    }
+
+    /// A live segment that is not there is a loss of what it held and some cursor still needs.
+    fn lose_missing_segments(&mut self, directory: &Directory) {
+        let ends = self.state.segments.iter().skip(1).map(|next| next.first_seq);
+        let ends: Vec<u64> = ends.chain([self.state.next_seq]).collect();
+        let mut losses = Vec::new();
+        for (segment, end) in self.state.segments.iter().zip(ends) {
+            let there = directory.segments.get(&segment.id);
+            let seqs = SeqRange::new(segment.first_seq, end);
+            if there.is_some_and(|found| found.salt == segment.salt) || !self.state.needs(seqs) {
+                continue;
+            }
+            let mut loss = self.loss(LossReason::SegmentMissing, seqs, 0, ((segment.id, 0), 0));
+            loss.lsns = (segment.first_lsn, segment.first_lsn);
+            losses.push(loss);
+        }
+        self.losses.extend(losses);
+    }
+}
+
+/// Whether the ledger has that loss already: it was noticed at an earlier open, and its record
+/// stands further on in the log.
+fn is_known(state: &State, loss: &Loss) -> bool {
+    if !loss.seqs.is_empty() {
+        return !state.needs(loss.seqs);
+    }
+    state.ledger.recent.iter().any(|known| known.lsns == loss.lsns)
+}
