@@ -16,6 +16,8 @@
 //! | started, and stopped in the order of the events     | `agent.rs`, `shutdown.rs` |
 //! | and reached from the command line                   | `cli/` |
 
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]
+
 pub mod event;
 
 pub mod source;

@@ -94,7 +94,10 @@ impl FileChannel {
     /// [`ErrorKind::Refused`] if another process owns it or a newer version wrote it,
     /// [`ErrorKind::Invalid`] for options that cannot be, [`ErrorKind::Io`]. Damage is no error.
     pub fn open(dir: impl AsRef<Path>, options: FileOptions) -> Result<FileChannel, Error> {
-        Ok(FileChannel { log: wal::Channel::open(dir, options.to_log()).map_err(error)? })
+        let dir = dir.as_ref();
+        let log = wal::Channel::open(dir, options.to_log()).map_err(error)?;
+        tell(dir, &log.stats());
+        Ok(FileChannel { log })
     }
 
     /// Looks at a channel from outside, also beside its owner; nothing is changed.
@@ -395,6 +398,24 @@ impl TakeTransaction for FileTake {
     }
 
     fn rollback(self: Box<Self>) {}
+}
+
+/// Says in the program's log what an operator should know of a channel that was just opened.
+fn tell(dir: &Path, stats: &wal::Stats) {
+    let dir = dir.display();
+    for loss in &stats.recent_losses {
+        tracing::warn!(
+            "{dir}: lost seqs {} to {} in segment {}: {}",
+            loss.seqs.start,
+            loss.seqs.end.saturating_sub(1),
+            loss.segment,
+            loss.reason.words(),
+        );
+    }
+    if let Some(trouble) = &stats.trouble {
+        tracing::warn!("{dir}: {trouble}");
+    }
+    tracing::debug!("{dir}: open, {} events wait, generation {}", stats.events, stats.generation);
 }
 
 fn decode(taken: wal::Taken) -> Result<Taken, Error> {

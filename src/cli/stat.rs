@@ -233,6 +233,7 @@ fn describe(directory: &Path, inspection: &Inspection, now_us: i64) -> String {
     lines.add("segments", segments(inspection));
     describe_cursors(&mut lines, inspection);
     lines.add("written", written(inspection));
+    lines.add("synced", synced(inspection));
     lines.add("next open", next_open(inspection));
     describe_losses(&mut lines, inspection, now_us);
     lines.text
@@ -292,15 +293,17 @@ fn describe_cursors(lines: &mut Lines, inspection: &Inspection) {
 }
 
 fn written(inspection: &Inspection) -> String {
-    let mut text = format!(
-        "next seq {}, next LSN {}, synced to LSN {}, generation {}",
-        inspection.next_seq, inspection.next_lsn, inspection.durable_lsn, inspection.generation
-    );
-    if inspection.events_unproven > 0 {
-        let unproven = events(inspection.events_unproven);
-        text += &format!("; {unproven} of which the log does not show yet that they are synced");
-    }
-    text
+    let Inspection { next_seq, next_lsn, generation, .. } = inspection;
+    format!("next seq {next_seq}, next LSN {next_lsn}, generation {generation}")
+}
+
+fn synced(inspection: &Inspection) -> String {
+    let unproven = match inspection.events_unproven {
+        0 => String::new(),
+        1 => "; 1 event stands above it".to_owned(),
+        count => format!("; {count} events stand above it"),
+    };
+    format!("shown up to LSN {}{unproven}", inspection.durable_lsn)
 }
 
 /// What replay does, and finds, from what stands there now.

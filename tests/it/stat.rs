@@ -75,7 +75,7 @@ fn every_figure_of_a_closed_channel_is_there_and_nothing_changes() {
     channel_of(home.path(), 3);
     let before = contents(&home.path().join("data"));
     let figures = figures(home.path(), 0);
-    assert_eq!(words(home.path(), 0).lines().count(), 10);
+    assert_eq!(words(home.path(), 0).lines().count(), 11);
     assert_eq!(contents(&home.path().join("data")), before);
 
     let keys: Vec<&str> =

@@ -102,6 +102,7 @@ fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uui
         len_bytes,
         written,
         poisoned: false,
+        cut_short: false,
         known,
         name: entry.name.clone(),
         file: None,
@@ -113,7 +114,8 @@ fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uui
             let known = (header.durable_lsn, header.next_seq);
             let written = header.lap > 0;
             let segment = segment(header.id, header.salt, len_bytes, written, known);
-            Ok(Some((header.uuid, segment)))
+            let cut_short = len_bytes < header.len_bytes;
+            Ok(Some((header.uuid, Segment { cut_short, ..segment })))
         }
         SegmentHeaderScan::Newer(version) => Err(Error::new(
             ErrorKind::NewerVersion,

@@ -161,6 +161,7 @@ impl Engine {
             len_bytes: old.len_bytes,
             written: true,
             poisoned: false,
+            cut_short: false,
             known,
             name,
             file: Some(file),

@@ -21,6 +21,8 @@ pub(crate) struct Segment {
     pub(crate) written: bool,
     /// Whether a write or a sync of it failed: it is never written again.
     pub(crate) poisoned: bool,
+    /// Whether the file is shorter than its header says: its end was there and is not.
+    pub(crate) cut_short: bool,
     /// What its header knew of the log: the highest synced LSN, the seq behind it.
     pub(crate) known: (u64, u64),
     /// The file's name: a label, usually made from the id.
@@ -102,7 +104,17 @@ pub(crate) fn create(
     })?;
     let name = names::segment(id);
     let file = Some(file);
-    Ok(Segment { id, salt, len_bytes, written: false, poisoned: false, known, name, file })
+    Ok(Segment {
+        id,
+        salt,
+        len_bytes,
+        written: false,
+        poisoned: false,
+        cut_short: false,
+        known,
+        name,
+        file,
+    })
 }
 
 /// Whether the system says that there is no space.

@@ -1,1 +1,0 @@
-//! Forebay's measurements.
