@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::block::records;
 use crate::directory::Directory;
 use crate::error::Result;
-use crate::format::STATE_OFFSET;
+use crate::format::{SEGMENT_BYTES, STATE_OFFSET};
 use crate::ranges::SeqRange;
 use crate::record::{Loss, LossReason, Record};
+use crate::segment::Segment;
 use crate::state::{LiveSegment, State};
 
 use super::scan::{Found, Scan, is_on_medium, read_body, scan as scan_segment};
@@ -28,6 +29,8 @@ pub(super) struct Walk {
     unbelieved_seq: u64,
     /// What the last seal says of where the log goes on, until it does.
     sealed: Option<(u64, u64)>,
+    /// The file that held the log's end is gone, or shorter than it was made.
+    end_is_gone: bool,
     losses: Vec<Loss>,
     report: Report,
     now_us: i64,
@@ -45,6 +48,7 @@ impl Walk {
             events_unproven: 0,
             unbelieved_seq: 0,
             sealed: None,
+            end_is_gone: false,
             losses: Vec::new(),
             report,
             now_us,
@@ -119,7 +123,7 @@ impl Walk {
             void: found.is_some_and(|found| self.evidence.voids(&found.header)),
             behind: found.is_some_and(|found| found.header.first_lsn < expected),
             ahead: found.is_some_and(|found| found.header.first_lsn > expected),
-            synced: expected <= self.evidence.durable_lsn,
+            synced: expected <= self.evidence.durable_lsn || (found.is_none() && self.end_is_gone),
         };
         let (letter, decision) = decide(facts);
         *self.report.rows.entry(letter).or_default() += 1;
@@ -218,6 +222,7 @@ impl Walk {
 
     pub(super) fn finish(mut self, directory: &Directory) -> Recovered {
         let mut tail = directory.segments.contains_key(&self.at.0).then_some(self.at);
+        self.end_is_gone = self.misses_its_end(directory);
         if self.decide(None) == Decision::LoseTail {
             self.lose_tail(directory);
             // What is damaged stays where it is.
@@ -245,22 +250,46 @@ impl Walk {
         }
     }
 
+    /// Whether a file should be there, or be longer, for the log's end to stand in it. What a seal
+    /// names was in the directory before the seal was written.
+    fn misses_its_end(&self, directory: &Directory) -> bool {
+        if self.gone(directory).is_some() {
+            return true;
+        }
+        match self.sealed {
+            Some((id, salt)) => find(directory, id, salt).is_none_or(|next| next.cut_short),
+            None => directory.segments.get(&self.at.0).is_some_and(|here| here.cut_short),
+        }
+    }
+
+    /// The last live segment, if it is not there.
+    fn gone(&self, directory: &Directory) -> Option<LiveSegment> {
+        let last = self.state.segments.last();
+        last.filter(|last| find(directory, last.id, last.salt).is_none()).copied()
+    }
+
     /// More had been synced than can be read: the end of the last segment, or a whole one that its
     /// predecessor's seal names.
     fn lose_tail(&mut self, directory: &Directory) {
-        let next_lsn = self.evidence.durable_lsn + 1;
+        let next_lsn = (self.evidence.durable_lsn + 1).max(self.state.next_lsn);
         let next_seq = self.evidence.next_seq.max(self.state.next_seq);
-        let next = self.sealed.and_then(|(id, salt)| {
-            directory.segments.get(&id).filter(|segment| segment.salt == salt)
-        });
+        let gone = self.gone(directory);
+        let next = self.sealed.and_then(|(id, salt)| find(directory, id, salt));
         let here = directory.segments.get(&self.at.0);
-        let (at, len_bytes) = match (next, here) {
-            (Some(next), _) => ((next.id, STATE_OFFSET), next.len_bytes - STATE_OFFSET),
-            (None, Some(here)) => (self.at, here.len_bytes.saturating_sub(self.at.1)),
-            (None, None) => (self.at, 0),
+        let (at, len_bytes) = match (gone, self.sealed, next, here) {
+            (Some(gone), ..) => ((gone.id, 0), 0),
+            (None, _, Some(next), _) => {
+                ((next.id, STATE_OFFSET), next.len_bytes.saturating_sub(STATE_OFFSET))
+            }
+            (None, Some((id, _)), None, _) => ((id, 0), 0),
+            (None, None, _, Some(here)) => (self.at, here.len_bytes.saturating_sub(self.at.1)),
+            (None, None, _, None) => (self.at, 0),
         };
-        let seqs = SeqRange::new(self.state.next_seq, next_seq);
-        let loss = self.loss(LossReason::Damaged, seqs, next_lsn, (at, len_bytes));
+        let missing = gone.is_some() || (self.sealed.is_some() && next.is_none());
+        let reason = if missing { LossReason::SegmentMissing } else { LossReason::Damaged };
+        let first_seq = gone.map_or(self.state.next_seq, |gone| gone.first_seq);
+        let seqs = SeqRange::new(first_seq, next_seq);
+        let loss = self.loss(reason, seqs, next_lsn, (at, len_bytes));
         self.losses.push(loss);
         if let Some(next) = next {
             // It stays listed until its bytes are in quarantine.
@@ -275,7 +304,8 @@ impl Walk {
         self.state.next_seq = next_seq;
         // What was acknowledged after the last thing that is known may have been seen: no seq that
         // a segment has room for is used twice.
-        let room = next.or(here).map_or(0, |segment| segment.len_bytes / 4);
+        let longest = directory.segments.values().map(|segment| segment.len_bytes).max();
+        let room = longest.unwrap_or(*SEGMENT_BYTES.end()) / 4;
         self.state.seq_reserved = self.state.seq_reserved.max(next_seq + room);
     }
 
@@ -303,9 +333,11 @@ impl Walk {
         let ends: Vec<u64> = ends.chain([self.state.next_seq]).collect();
         let mut losses = Vec::new();
         for (segment, end) in self.state.segments.iter().zip(ends) {
-            let there = directory.segments.get(&segment.id);
+            let there = find(directory, segment.id, segment.salt).is_some();
+            // As the log's end, perhaps.
+            let told = self.losses.iter().any(|loss| loss.segment == segment.id && !there);
             let seqs = SeqRange::new(segment.first_seq, end);
-            if there.is_some_and(|found| found.salt == segment.salt) || !self.state.needs(seqs) {
+            if there || told || !self.state.needs(seqs) {
                 continue;
             }
             let mut loss = self.loss(LossReason::SegmentMissing, seqs, 0, ((segment.id, 0), 0));
@@ -314,6 +346,11 @@ impl Walk {
         }
         self.losses.extend(losses);
     }
+}
+
+/// A segment of the directory, if it is the very one.
+fn find(directory: &Directory, id: u64, salt: u64) -> Option<&Segment> {
+    directory.segments.get(&id).filter(|segment| segment.salt == salt)
 }
 
 /// Whether the ledger has that loss already: it was noticed at an earlier open, and its record

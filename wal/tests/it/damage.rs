@@ -443,8 +443,6 @@ fn p6_the_newest_segment_gone_is_told_and_no_seq_is_used_twice() {
         let filled = filled(seed);
         let path = &filled.live[3].0;
         end_both_ways(&filled, "the newest is gone", 0, |lab| lab.fs.remove_quietly(path));
-        let zero = |lab: &Lab| lab.fs.zero_sectors(path, SECTOR..u64::MAX);
-        end_both_ways(&filled, "the newest is zeroes behind its header", SECTOR, zero);
         let zero = |lab: &Lab| lab.fs.zero_sectors(path, 0..u64::MAX);
         end_both_ways(&filled, "the newest is zeroes", 0, zero);
     }
@@ -491,7 +489,7 @@ fn p6_a_copy_of_a_segment_under_another_name_counts_once_and_is_kept() {
             damage(&lab);
             drop(lab.open());
             let kept = lab.quarantine();
-            assert_eq!(kept.len(), 1, "{what}");
+            assert_eq!(kept.len(), 1, "{what}: {:?} {:?}", lab.fs.paths(), lab.fs.op_log());
             let bytes = lab.fs.read_file(path);
             let kept = kept.values().next().expect("one");
             assert!(segment == 3 || kept[..] == bytes[..], "{what}");
