@@ -10,12 +10,16 @@ use crate::fs::{File, write_all_at};
 use crate::record::Record;
 use crate::wire::Read;
 
+/// Events of fewer bytes are copied beside their record's head: a system call takes only so many
+/// buffers, and each has its price.
+const COPY_BELOW_BYTES: usize = 4096;
+
 static ZEROES: [u8; BLOCK_ALIGN as usize] = [0; BLOCK_ALIGN as usize];
 
 /// Gathers records into the body of a block. Events stay in the buffers that they came in.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
-    /// The bytes of all records but for events of puts.
+    /// The bytes of all records but for the events of large puts.
     heads: Vec<u8>,
     /// Up to where in `heads` a record goes, and the events that follow it.
     parts: Vec<(usize, Bytes)>,
@@ -35,7 +39,11 @@ impl Body {
         if let Record::Put(put) = record {
             self.sum = self.sum.then(&put.events, events_sum);
             self.len += put.events.len();
-            self.parts.push((self.heads.len(), put.events.clone()));
+            if put.events.len() < COPY_BELOW_BYTES {
+                self.heads.extend_from_slice(&put.events);
+            } else {
+                self.parts.push((self.heads.len(), put.events.clone()));
+            }
         }
         self.records += u32::from(record.has_lsn());
     }
@@ -142,7 +150,17 @@ mod tests {
 
     #[test]
     fn a_body_is_read_as_it_was_gathered() {
-        let events = Bytes::from_static(b"\x03\0\0\0abc\0\0\0\0");
+        for len in [3, 2 * COPY_BELOW_BYTES] {
+            check(len);
+        }
+    }
+
+    /// A put of two events, one of them empty, behind an acknowledgement.
+    fn check(len: usize) {
+        let mut events = (len as u32).to_le_bytes().to_vec();
+        events.resize(4 + len + 4, b'a');
+        events[4 + len..].fill(0);
+        let events = Bytes::from(events);
         let put = Record::Put(Put {
             first_seq: 7,
             count: 2,
@@ -160,11 +178,17 @@ mod tests {
         body.push(&ack, Sum::default());
         body.push(&put, Sum::of(&events));
         let header = body.complete(BlockHeader::default());
-        let mut whole = body.heads[..body.parts[0].0].to_vec();
-        whole.extend_from_slice(&events);
+        let mut whole = Vec::new();
+        let mut from = 0;
+        for (until, events) in &body.parts {
+            whole.extend_from_slice(&body.heads[from..*until]);
+            whole.extend_from_slice(events);
+            from = *until;
+        }
+        whole.extend_from_slice(&body.heads[from..]);
         assert!(body_is_whole(&header, &whole));
         assert_eq!(records(&header, whole.clone().into()), Some(vec![ack, put]));
-        for bit in 0..whole.len() * 8 {
+        for bit in (0..whole.len() * 8).step_by(1 + len / 64) {
             let mut bad = whole.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(!body_is_whole(&header, &bad), "bit {bit}");

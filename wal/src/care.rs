@@ -60,7 +60,9 @@ impl Engine {
         if self.check().is_err() {
             return;
         }
-        if self.make_space(idle) {
+        self.make_space(idle);
+        if lock(&self.queue).blocked {
+            // Whether there is room now is the leader's to see.
             self.call_leader();
         }
         let mut care = lock(&self.care);

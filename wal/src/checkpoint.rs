@@ -151,8 +151,21 @@ impl Checkpoints {
     }
 }
 
+/// Whether a file begins as a checkpoint does: another one of that name is not removed.
+fn is_checkpoint(file: &dyn File) -> io::Result<bool> {
+    let mut head = [0; MAGIC.len()];
+    let got = read_full_at(file, &mut head, 0)?;
+    Ok(got == head.len() && (head == MAGIC || head == [0; MAGIC.len()]))
+}
+
 fn open_one(env: &Env, path: &Path, len_bytes: u64) -> io::Result<Arc<dyn File>> {
     let file = match env.fs.open(path, Mode::ReadWrite) {
+        Ok(file) if file.len_bytes()? > len_bytes && is_checkpoint(&*file)? => {
+            // The channel's limit was lowered: its old length counts against the new one.
+            drop(file);
+            env.fs.remove(path)?;
+            env.fs.open(path, Mode::CreateNew)?
+        }
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             env.fs.open(path, Mode::CreateNew)?

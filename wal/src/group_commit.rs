@@ -173,11 +173,15 @@ impl Engine {
                 return self.gather(log, spare_failed);
             }
             queue.leading = false;
-            queue.blocked = !queue.puts.is_empty();
-            let blocked = queue.blocked;
+            let blocked = !queue.puts.is_empty();
+            let before = std::mem::replace(&mut queue.blocked, blocked);
             drop(queue);
             if blocked {
-                self.blocked_for_space();
+                self.refuse_expired();
+            }
+            if blocked && !before {
+                // From here on the tending thread makes space, and lets them try again each round.
+                self.care_bell.ring();
             }
             return Gathered::Nothing;
         }
@@ -227,12 +231,6 @@ impl Engine {
             0 => u64::MAX,
             most => most.saturating_sub(view.state.pending()),
         }
-    }
-
-    /// Puts wait for space: somebody must make some, or tell them that there is none.
-    fn blocked_for_space(&self) {
-        self.refuse_expired();
-        self.care_bell.ring();
     }
 
     fn write_group(&self, log: &mut Log, group: Group) {

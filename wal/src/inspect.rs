@@ -19,7 +19,7 @@ use crate::state::State;
 use crate::status;
 
 /// How often a look is begun again when the owner changed something meanwhile.
-const TRIES: usize = 5;
+const TRIES: usize = 20;
 
 /// What a channel's directory says.
 #[derive(Debug, Clone)]
@@ -155,16 +155,32 @@ impl Inspection {
     ///
     /// As [`Inspection::read`].
     pub fn read_in(dir: &Path, env: &Env) -> Result<Inspection> {
+        let mut seen_before: Option<Vec<Loss>> = None;
         let mut tries = 0;
         loop {
             tries += 1;
             match look_once(dir, env) {
                 // The owner turned a segment into a spare under our eyes.
                 Err(error) if error.kind() == ErrorKind::Io && tries < TRIES => {}
+                // A log that grows while it is read seems to miss what came between two reads:
+                // what is lost is missing in the next look as well, at the very same place.
+                Ok(found) if tries < TRIES && !is_confirmed(&found, seen_before.as_deref()) => {
+                    seen_before = Some(found.new_losses);
+                }
                 outcome => return outcome,
             }
         }
     }
+}
+
+/// Whether two looks found the same missing.
+fn is_confirmed(found: &Inspection, before: Option<&[Loss]>) -> bool {
+    let places = |losses: &[Loss]| -> Vec<_> {
+        let place = |loss: &Loss| (loss.seqs, loss.lsns, loss.segment, loss.offset_bytes);
+        losses.iter().map(place).collect()
+    };
+    let confirmed = before.is_some_and(|before| places(before) == places(&found.new_losses));
+    found.new_losses.is_empty() || confirmed
 }
 
 /// What a channel's directory holds, before the log is read.

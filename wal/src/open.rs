@@ -56,8 +56,9 @@ pub(crate) fn open(dir: &Path, options: Options, env: Env) -> Result<Engine> {
     check_state_fits(dir, &recovered.state, &geometry)?;
     let trouble = set_aside(&env, dir, &directory);
     let segments = table(&recovered, &directory, &geometry);
-    let checkpoints = Checkpoints::open(&env, dir, geometry.checkpoint_bytes, &known);
     let engine = build(env, dir, options, geometry, recovered, segments, owner)?;
+    // The log does without them from here on.
+    let checkpoints = Checkpoints::open(&engine.env, dir, geometry.checkpoint_bytes, &known);
     let mut care = lock(&engine.care);
     care.status = Status::open(&engine.env, dir);
     match checkpoints {

@@ -88,8 +88,11 @@ impl Engine {
             }
             Err(error) => {
                 drop(segments);
-                // What was begun has no use; if it cannot be removed, the next open does it.
-                let _ = self.env.fs.remove(&names::path(&self.dir, &names::temporary(id)));
+                // What was begun has no use, whichever name it had come to; if it cannot be removed,
+                // the next open does it.
+                for name in [names::temporary(id), names::segment(id)] {
+                    let _ = self.env.fs.remove(&names::path(&self.dir, &name));
+                }
                 Err(error)
             }
         }
@@ -99,7 +102,7 @@ impl Engine {
     pub(crate) fn recycle_all(&self) {
         let mut failed = Vec::new();
         loop {
-            let (segment, keep) = {
+            let (mut segment, keep) = {
                 let mut segments = lock(&self.segments);
                 let Some(segment) = segments.free.pop() else {
                     // Still there, still counted; the next round tries to remove them.
@@ -113,7 +116,7 @@ impl Engine {
                 (segment, keep)
             };
             let outcome = if keep {
-                self.recycle(&segment).map(Some)
+                self.recycle(&mut segment).map(Some)
             } else {
                 self.remove_segment(&segment).map(|()| None)
             };
@@ -132,8 +135,9 @@ impl Engine {
         }
     }
 
-    /// The order that every crash in between is harmless in: header, sync, name, directory.
-    fn recycle(&self, old: &Segment) -> io::Result<Segment> {
+    /// The order that every crash in between is harmless in: header, sync, name, directory. After
+    /// an error `old` has the name that its file has.
+    fn recycle(&self, old: &mut Segment) -> io::Result<Segment> {
         let id = lock(&self.segments).new_id();
         let salt = self.env.random_u64();
         let uuid = lock(&self.view).state.uuid;
@@ -154,6 +158,7 @@ impl Engine {
         file.sync_all()?;
         let name = names::segment(id);
         self.env.fs.rename(&path, &names::path(&self.dir, &name))?;
+        old.name.clone_from(&name);
         self.env.fs.sync_dir(&self.dir)?;
         Ok(Segment {
             id,
@@ -212,12 +217,10 @@ impl Engine {
         }
     }
 
-    /// One round: frees segments if that helps, and sees to the spares. Whether puts that wait for
-    /// space may try again.
-    pub(crate) fn make_space(&self, idle: bool) -> bool {
+    /// One round: frees segments if that helps, and sees to the spares.
+    pub(crate) fn make_space(&self, idle: bool) {
         let blocked = lock(&self.queue).blocked;
-        let spares_before = lock(&self.segments).spares.len();
-        let short = spares_before <= SPARES_RESERVED;
+        let short = lock(&self.segments).spares.len() <= SPARES_RESERVED;
         if (blocked || short || idle) && self.has_reclaimable_anywhere() {
             self.quarantine_unneeded();
             let slot = Slot::new();
@@ -227,7 +230,7 @@ impl Engine {
                 Ok(())
             });
             if pushed.is_err() {
-                return false;
+                return;
             }
         }
         self.recycle_all();
@@ -241,7 +244,6 @@ impl Engine {
                 break;
             }
         }
-        blocked && lock(&self.segments).spares.len() > spares_before
     }
 
     pub(crate) fn note_trouble(&self, text: String) {

@@ -17,8 +17,9 @@ use crate::segments::Segments;
 use crate::state::{LiveSegment, State};
 use crate::sync::{Ordering, lock};
 
-/// How many seqs a weaker sync class reserves ahead by a synced State.
-const SEQS_RESERVED: u64 = 1 << 20;
+/// How many seqs a weaker sync class reserves ahead by a synced State: more than a transaction of
+/// empty events may have.
+const SEQS_RESERVED: u64 = 1 << 23;
 
 impl Engine {
     /// Appends a block where there is room for it and syncs it as the class asks. If the disk

@@ -29,6 +29,24 @@ impl Engine {
         events_max: u64,
         bytes_max: usize,
     ) -> Result<Vec<Taken>> {
+        loop {
+            let taken = self.take_reserved(cursor, held, events_max, bytes_max)?;
+            match taken {
+                // All that was reserved is lost: there may be more behind it.
+                Some(taken) if taken.is_empty() => {}
+                taken => return Ok(taken.unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Reserves seqs and reads them; nothing if there are none.
+    fn take_reserved(
+        &self,
+        cursor: u32,
+        held: &mut RangeSet,
+        events_max: u64,
+        bytes_max: usize,
+    ) -> Result<Option<Vec<Taken>>> {
         let (ranges, reader, wake) = {
             let mut view = lock(&self.view);
             let (live, state, next_seq) = view.cursor(cursor)?;
@@ -39,6 +57,9 @@ impl Engine {
         };
         if let Some(waiter) = wake {
             waiter.complete(());
+        }
+        if ranges.is_empty() {
+            return Ok(None);
         }
         let expected: u64 = ranges.iter().map(|range| range.len()).sum();
         let mut taken = Vec::with_capacity(expected.min(1 << 16) as usize);
@@ -53,11 +74,11 @@ impl Engine {
                 if taken.is_empty() {
                     return Err(error);
                 }
-                return Ok(taken);
+                return Ok(Some(taken));
             }
         };
         self.give_back(cursor, held, &rest);
-        Ok(taken)
+        Ok(Some(taken))
     }
 
     /// Reads events until there are enough bytes; what is left of the ranges.
@@ -165,14 +186,20 @@ impl Engine {
         Ok(Ok(Source { owner, len_bytes, first_seq, end_seq, file }))
     }
 
-    /// Sends a loss on its way into the ledger, once.
+    /// Sends a loss on its way into the ledger, once. Seqs that are known to be absent, as lost
+    /// before or never used, are not in it.
     fn report_missing(&self, missing: &Missing, reason: LossReason) -> Outcome {
         let new = lock(&self.reported).insert(missing.seqs);
-        let needed = lock(&self.view).state.needs(missing.seqs);
-        if new > 0 && needed {
+        let lost: Vec<SeqRange> = {
+            let view = lock(&self.view);
+            let needed = new > 0 && view.state.needs(missing.seqs);
+            let unknown = needed.then(|| view.state.absent.missing_in(missing.seqs));
+            unknown.into_iter().flatten().collect()
+        };
+        for seqs in lost {
             let loss = Loss {
                 reason,
-                seqs: missing.seqs,
+                seqs,
                 lsns: (0, 0),
                 segment: missing.segment,
                 offset_bytes: missing.offset_bytes,

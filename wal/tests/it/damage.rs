@@ -558,3 +558,20 @@ fn p6_an_old_segment_that_comes_back_is_not_believed() {
         }
     }
 }
+
+#[test]
+fn p6_single_takes_pass_over_a_damaged_block() {
+    let filled = filled(18);
+    let (path, found) = &filled.live[1];
+    let hit = found.iter().rfind(|block| block.has(PUT)).expect("puts");
+    let lab = filled.lab.copy();
+    lab.fs.flip_bit(path, hit.offset + 100, 0);
+    let channel = lab.open();
+    let mut take = channel.take_transaction("main").expect("a take");
+    let mut seen = BTreeSet::new();
+    while let Some(event) = take.take().expect("it reads on") {
+        assert!(seen.insert(event.seq));
+    }
+    let expected = filled.events.keys().filter(|seq| !(hit.seqs.0..hit.seqs.1).contains(seq));
+    assert_eq!(seen, expected.copied().collect());
+}

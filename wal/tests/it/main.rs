@@ -1,8 +1,13 @@
 //! The log from outside: one test binary, a module a theme.
 
+mod any_directory;
+mod classes;
 mod crash;
 mod damage;
+mod evidence;
+mod failures;
 mod lab;
+mod limits;
 mod model;
 mod os_disk;
 mod sim_disk;

@@ -38,6 +38,13 @@ impl Names {
         self.change(Change { node, gone: None, come: Some(name.to_owned()) });
     }
 
+    /// A name that is durable at once.
+    pub(super) fn create_durably(&mut self, name: &str, node: NodeId) {
+        let change = Change { node, gone: None, come: Some(name.to_owned()) };
+        apply(&mut self.cached, &change);
+        apply(&mut self.durable, &change);
+    }
+
     pub(super) fn remove(&mut self, name: &str, node: NodeId) {
         self.change(Change { node, gone: Some(name.to_owned()), come: None });
     }

@@ -156,13 +156,16 @@ impl State {
             Err(error) => return Err(error),
         };
         let ((dir, from), (to_dir, to)) = (split(from)?, split(to)?);
-        if dir != to_dir {
-            return Err(io::ErrorKind::CrossesDevices.into());
-        }
         if replaced == Some(id) {
             return Ok(());
         }
-        self.names(dir)?.rename(from, to, id);
+        if dir == to_dir {
+            self.names(dir)?.rename(from, to, id);
+        } else {
+            // The new name is durable before the old one goes, so that no power cut takes both.
+            self.names(to_dir)?.create_durably(to, id);
+            self.names(dir)?.remove(from, id);
+        }
         if let Some(replaced) = replaced {
             self.node(replaced).linked = false;
         }
