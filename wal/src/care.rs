@@ -93,9 +93,7 @@ impl Engine {
         let settled = idle && !log.unsynced;
         if settled && log.wants_watermark() && log.write_watermark(&self.env).is_err() {
             // The disk failed: whatever is written next must not go to that file.
-            if self.leave_poisoned(&mut log).is_err() {
-                self.end(crate::queue::Ended::Failed);
-            }
+            self.leave_or_end(&mut log);
         }
         self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
         if self.news.capture.load(Ordering::Acquire) {
@@ -170,29 +168,33 @@ impl Engine {
             spare
         };
         let Some(mut spare) = taken else { return };
-        spare.written = self.write_zeroes(&spare);
-        let mut segments = lock(&self.segments);
-        segments.making -= 1;
-        segments.add_spare(spare);
+        let outcome = self.write_zeroes(&spare);
+        self.out_of_hand(|segments| match outcome {
+            Ok(written) => {
+                spare.written = written;
+                segments.add_spare(spare);
+            }
+            // A sync of it failed: no other one of that file is worth anything.
+            Err(_) => segments.free.push(Segment { poisoned: true, ..spare }),
+        });
     }
 
     /// Whether all of it is written and synced now.
-    fn write_zeroes(&self, spare: &Segment) -> bool {
-        let Some(file) = &spare.file else { return false };
+    fn write_zeroes(&self, spare: &Segment) -> std::io::Result<bool> {
+        let Some(file) = &spare.file else { return Ok(false) };
         let zeroes = vec![0; SLICE_BYTES as usize];
         let mut offset = crate::format::STATE_OFFSET;
         while offset < spare.len_bytes {
             let wanted = lock(&self.segments).spares.len() <= SPARES_RESERVED;
             if wanted || self.news.stop.load(Ordering::Acquire) {
-                return false;
+                return Ok(false);
             }
             let len = SLICE_BYTES.min(spare.len_bytes - offset);
             let slice = IoSlice::new(&zeroes[..len as usize]);
-            if write_all_at(&**file, &mut [slice], offset).is_err() || file.sync_data().is_err() {
-                return false;
-            }
+            write_all_at(&**file, &mut [slice], offset)?;
+            file.sync_data()?;
             offset += len;
         }
-        true
+        Ok(true)
     }
 }

@@ -163,7 +163,7 @@ fn open_one(env: &Env, path: &Path, len_bytes: u64) -> io::Result<Arc<dyn File>>
         Ok(file) if file.len_bytes()? > len_bytes && is_checkpoint(&*file)? => {
             // The channel's limit was lowered: its old length counts against the new one.
             drop(file);
-            env.fs.remove(path)?;
+            crate::reclaim::remove_checkpoint(env, path)?;
             env.fs.open(path, Mode::CreateNew)?
         }
         Ok(file) => file,

@@ -29,6 +29,8 @@ pub(crate) struct Engine {
     pub(crate) geometry: Geometry,
     pub(crate) log: Mutex<Log>,
     pub(crate) segments: Mutex<Segments>,
+    /// Rings when a segment that was being made or recycled has its place again.
+    pub(crate) segment_made: Condvar,
     pub(crate) view: Mutex<View>,
     pub(crate) queue: Mutex<Queue>,
     pub(crate) tail: Mutex<Tail>,

@@ -248,7 +248,10 @@ impl Engine {
         };
         match outcome {
             Ok(()) => self.after_group(log),
-            Err(_) => self.end(crate::queue::Ended::Failed),
+            Err(error) => {
+                self.note_trouble(error.to_string());
+                self.end(crate::queue::Ended::Failed);
+            }
         }
     }
 

@@ -26,7 +26,7 @@ use crate::segment::{self, Segment};
 use crate::segments::Segments;
 use crate::state::{LiveSegment, State};
 use crate::status::Status;
-use crate::sync::{Mutex, Ordering, lock};
+use crate::sync::{Condvar, Mutex, Ordering, lock};
 use crate::tail::Tail;
 use crate::view::View;
 
@@ -266,6 +266,7 @@ fn build(
     let tail = Tail::new(options.tail_bytes);
     let engine = Engine {
         segments: Mutex::new(segments),
+        segment_made: Condvar::new(),
         view: Mutex::new(View::new(state)),
         queue: Mutex::new(Queue::default()),
         tail: Mutex::new(tail),
@@ -382,7 +383,7 @@ impl Engine {
         let name = segment.name.clone();
         log.begin(&self.env, segment.clone(), file, state.clone())
             .map_err(|error| Error::io(format!("write the State of segment {name}"), error))?;
-        lock(&self.segments).live.insert(segment.id, segment);
+        lock(&self.segments).enter(segment);
         lock(&self.view).publish(&Record::State(Box::new(state)));
         Ok(())
     }
@@ -390,19 +391,19 @@ impl Engine {
     /// Puts are admitted only while the spares that are kept back are there.
     fn keep_back_spares(&self) -> Result<()> {
         loop {
-            let (missing, may_make) = {
+            let (missing, resized) = {
                 let segments = lock(&self.segments);
                 let missing = segments.spares.len() < SPARES_RESERVED;
                 // Those of a larger limit are above the new one already: acks need their room.
                 let mut others = segments.live.values();
-                let resized = others.any(|live| live.len_bytes != self.geometry.segment_bytes);
-                (missing, resized || segments.may_make(&self.geometry))
+                (missing, others.any(|live| live.len_bytes != self.geometry.segment_bytes))
             };
-            if !missing || !may_make {
+            if !missing {
                 return Ok(());
             }
-            match self.make_spare() {
-                Ok(()) => {}
+            match self.make_spare(resized) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
                 // A full disk is a normal state: puts wait, everything else goes on.
                 Err(error) if error.kind() == ErrorKind::Full => {
                     self.note_trouble(error.to_string());

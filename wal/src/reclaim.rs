@@ -1,6 +1,8 @@
 //! Space: segments are made, become spares again, or go. The only file that removes files.
 
 use std::io;
+use std::path::Path;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,9 +14,13 @@ use crate::options::SPARES_RESERVED;
 use crate::quarantine;
 use crate::ranges::SeqRange;
 use crate::segment::{self, Segment, write_header};
+use crate::segments::Segments;
 use crate::signal::Slot;
 use crate::state::{Damaged, State};
-use crate::sync::{Ordering, lock};
+use crate::sync::{Ordering, lock, wait_timeout};
+
+/// How long the leader waits for a segment that the tending thread has in hand.
+const HAND_OVER_MAX: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Whether the oldest segment is needed by nobody: a quick look.
@@ -45,8 +51,7 @@ impl Engine {
     /// Makes one more spare for the puts that wait, by the leader itself; whether it did.
     pub(crate) fn make_spare_now(&self, log: &mut Log) -> bool {
         let before = lock(&self.segments).spares.len();
-        let may_make = lock(&self.segments).may_make(&self.geometry);
-        if may_make && self.make_spare().is_ok() {
+        if matches!(self.make_spare(false), Ok(true)) {
             return true;
         }
         if lock(&self.segments).free.is_empty() && self.has_reclaimable_anywhere() {
@@ -57,21 +62,34 @@ impl Engine {
         lock(&self.segments).spares.len() > before
     }
 
-    /// Makes or recycles one segment while the log cannot take a State: it is about to move.
+    /// Sees to it that there is a spare while the log cannot take a State: it is about to move.
     pub(crate) fn free_a_spare(&self) -> Result<()> {
         self.recycle_all();
-        if !lock(&self.segments).spares.is_empty() {
+        let mut segments = lock(&self.segments);
+        // The tending thread may have the one that is wanted in hand.
+        while segments.spares.is_empty() && segments.making > 0 {
+            let (again, late) = wait_timeout(&self.segment_made, segments, HAND_OVER_MAX);
+            segments = again;
+            if late {
+                break;
+            }
+        }
+        if !segments.spares.is_empty() {
             return Ok(());
         }
+        drop(segments);
         // Two segments are always kept back for this. Only a lowered limit, or files that somebody
         // removed, lead here; going on is worth more than the limit.
-        self.make_spare()
+        self.make_spare(true).map(|_| ())
     }
 
-    /// Makes one new segment.
-    pub(crate) fn make_spare(&self) -> Result<()> {
+    /// Makes one new segment, if the byte limit has room for it or must not count; whether it did.
+    pub(crate) fn make_spare(&self, beyond_limit: bool) -> Result<bool> {
         let id = {
             let mut segments = lock(&self.segments);
+            if !beyond_limit && !segments.may_make(&self.geometry) {
+                return Ok(false);
+            }
             segments.making += 1;
             segments.new_id()
         };
@@ -79,23 +97,27 @@ impl Engine {
         let known = self.known();
         let len_bytes = self.geometry.segment_bytes;
         let made = segment::create(&self.env, &self.dir, uuid, id, len_bytes, known);
-        let mut segments = lock(&self.segments);
-        segments.making -= 1;
-        match made {
-            Ok(spare) => {
-                segments.add_spare(spare);
-                Ok(())
-            }
-            Err(error) => {
-                drop(segments);
-                // What was begun has no use, whichever name it had come to; if it cannot be removed,
-                // the next open does it.
-                for name in [names::temporary(id), names::segment(id)] {
-                    let _ = self.env.fs.remove(&names::path(&self.dir, &name));
-                }
-                Err(error)
+        if made.is_err() {
+            // What was begun has no use, whichever name it had come to; if it cannot be removed,
+            // the next open does it.
+            for name in [names::temporary(id), names::segment(id)] {
+                let _ = self.env.fs.remove(&names::path(&self.dir, &name));
             }
         }
+        self.out_of_hand(|segments| {
+            segments.add_spare(made?);
+            Ok(true)
+        })
+    }
+
+    /// A segment that was being made or recycled has its place again, or is gone.
+    pub(crate) fn out_of_hand<T>(&self, place: impl FnOnce(&mut Segments) -> T) -> T {
+        let mut segments = lock(&self.segments);
+        segments.making -= 1;
+        let outcome = place(&mut segments);
+        drop(segments);
+        self.segment_made.notify_all();
+        outcome
     }
 
     /// Makes spares of the free segments, as many as are wanted; the others go.
@@ -120,17 +142,12 @@ impl Engine {
             } else {
                 self.remove_segment(&segment).map(|()| None)
             };
-            let mut segments = lock(&self.segments);
-            segments.making -= 1;
-            match outcome {
-                Ok(Some(spare)) => segments.add_spare(spare),
-                Ok(None) => {}
-                Err(error) => {
-                    drop(segments);
-                    let text = format!("recycle segment {}: {error}", segment.name);
-                    self.note_trouble(text);
-                    failed.push(Segment { poisoned: true, ..segment });
-                }
+            let outcome = self.out_of_hand(|segments| {
+                outcome.map(|spare| spare.into_iter().for_each(|spare| segments.add_spare(spare)))
+            });
+            if let Err(error) = outcome {
+                self.note_trouble(format!("recycle segment {}: {error}", segment.name));
+                failed.push(Segment { poisoned: true, ..segment });
             }
         }
     }
@@ -234,14 +251,14 @@ impl Engine {
             }
         }
         self.recycle_all();
-        let may_make = || {
-            let segments = lock(&self.segments);
-            segments.spares.len() <= SPARES_RESERVED && segments.may_make(&self.geometry)
-        };
-        while may_make() {
-            if let Err(error) = self.make_spare() {
-                self.note_trouble(error.to_string());
-                break;
+        while lock(&self.segments).spares.len() <= SPARES_RESERVED {
+            match self.make_spare(false) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.note_trouble(error.to_string());
+                    break;
+                }
             }
         }
     }
@@ -254,7 +271,7 @@ impl Engine {
 /// Removes what a crash left of segments that were being made.
 pub(crate) fn remove_temporaries(
     env: &crate::env::Env,
-    dir: &std::path::Path,
+    dir: &Path,
     temporaries: &[String],
 ) -> Result<()> {
     for name in temporaries {
@@ -264,4 +281,9 @@ pub(crate) fn remove_temporaries(
         })?;
     }
     Ok(())
+}
+
+/// Removes a checkpoint that is to be made anew.
+pub(crate) fn remove_checkpoint(env: &crate::env::Env, path: &Path) -> io::Result<()> {
+    env.fs.remove(path)
 }

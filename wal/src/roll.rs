@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Mode;
 use crate::log::Log;
 use crate::options::SyncClass;
+use crate::queue::Ended;
 use crate::ranges::SeqRange;
 use crate::record::{Loss, LossReason, Record};
 use crate::segment::Segment;
@@ -95,7 +96,13 @@ impl Engine {
     /// Begins the next segment with the State. What no cursor needs any more is not in its list
     /// and becomes free.
     fn begin_next(&self, log: &mut Log, segment: Segment, loss: Option<&Loss>) -> Result<()> {
-        let file = segment.open(&self.env, &self.dir, Mode::ReadWrite)?;
+        let file = match segment.open(&self.env, &self.dir, Mode::ReadWrite) {
+            Ok(file) => file,
+            Err(error) => {
+                lock(&self.segments).abandon(segment);
+                return Err(error);
+            }
+        };
         let mut state = self.state_now(log);
         if let Some(loss) = loss {
             state.note_loss(loss);
@@ -111,14 +118,14 @@ impl Engine {
         let segment = Segment { file: Some(file.clone()), ..segment };
         if let Err(error) = log.begin(&self.env, segment.clone(), file, state.clone()) {
             let text = format!("write the State of segment {}", segment.name);
-            lock(&self.segments).free.push(Segment { poisoned: true, ..segment });
+            lock(&self.segments).abandon(segment);
             return Err(Error::io(text, error));
         }
         let mut segments = lock(&self.segments);
         if let Some(before) = segments.live.values_mut().next_back() {
             before.file = None;
         }
-        segments.live.insert(segment.id, segment);
+        segments.enter(segment);
         self.adopt(log, &mut segments, state, loss);
         Ok(())
     }
@@ -191,8 +198,17 @@ impl Engine {
     /// Syncs what a weaker class left unsynced. If that fails, the segment is poisoned.
     pub(crate) fn sync_now(&self, log: &mut Log) {
         log.last_sync = self.env.clock.monotonic();
-        if log.sync().is_err() && self.leave_poisoned(log).is_err() {
-            self.end(crate::queue::Ended::Failed);
+        if log.sync().is_err() {
+            self.leave_or_end(log);
+        }
+    }
+
+    /// Goes on elsewhere after a failure that no commit waits for; if that fails too, the channel
+    /// ends.
+    pub(crate) fn leave_or_end(&self, log: &mut Log) {
+        if let Err(error) = self.leave_poisoned(log) {
+            self.note_trouble(error.to_string());
+            self.end(Ended::Failed);
         }
     }
 

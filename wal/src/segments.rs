@@ -13,6 +13,8 @@ const SPARES_AHEAD: usize = 2;
 pub(crate) struct Segments {
     /// Those that hold something needed, the active one among them.
     pub(crate) live: BTreeMap<u64, Segment>,
+    /// The id of the one that was taken from the spares to become active, until it is live.
+    pub(crate) beginning: Option<u64>,
     /// Ready to become active, in the order of their ids.
     pub(crate) spares: VecDeque<Segment>,
     /// No synced State lists them any more: to be made spares of, or removed.
@@ -38,11 +40,11 @@ impl Segments {
         }
     }
 
-    /// The bytes of all segment files, those being made included.
+    /// The bytes of all segment files, those being made and the one that begins included.
     pub(crate) fn bytes(&self, geometry: &Geometry) -> u64 {
         let all = self.live.values().chain(&self.spares).chain(&self.free);
         all.map(|segment| segment.len_bytes).sum::<u64>()
-            + self.making as u64 * geometry.segment_bytes
+            + (self.making as u64 + u64::from(self.beginning.is_some())) * geometry.segment_bytes
     }
 
     /// Whether the byte limit has room for one more segment.
@@ -64,7 +66,11 @@ impl Segments {
 
     /// Adds a spare in its place. One that was overtaken by the log needs a new id first.
     pub(crate) fn add_spare(&mut self, spare: Segment) {
-        if self.live.last_key_value().is_some_and(|(&active, _)| active > spare.id) {
+        if self.beginning == Some(spare.id) {
+            self.beginning = None;
+        }
+        let active = self.live.last_key_value().map(|(&active, _)| active);
+        if active.max(self.beginning).is_some_and(|newest| newest > spare.id) {
             self.free.push(spare);
             return;
         }
@@ -75,6 +81,22 @@ impl Segments {
     /// The spare with the lowest id above `above`: segments become active in the order of ids.
     pub(crate) fn take_spare(&mut self, above: u64) -> Option<Segment> {
         let at = self.spares.partition_point(|spare| spare.id <= above);
-        self.spares.remove(at)
+        // What the log has overtaken is of no use under its id.
+        self.free.extend(self.spares.drain(..at));
+        let spare = self.spares.pop_front();
+        self.beginning = spare.as_ref().map(|spare| spare.id);
+        spare
+    }
+
+    /// The log goes on in it.
+    pub(crate) fn enter(&mut self, segment: Segment) {
+        self.beginning = None;
+        self.live.insert(segment.id, segment);
+    }
+
+    /// The log could not begin in it.
+    pub(crate) fn abandon(&mut self, segment: Segment) {
+        self.beginning = None;
+        self.free.push(Segment { poisoned: true, ..segment });
     }
 }

@@ -508,12 +508,18 @@ fn p6_p11_checkpoints_gone_or_damaged_cost_nothing() {
         ("bits", Box::new(|lab| names.iter().for_each(|name| lab.fs.flip_bit(name, 70, 1)))),
         ("empty", Box::new(|lab| names.iter().for_each(|name| lab.fs.truncate(name, 0)))),
         ("short", Box::new(|lab| names.iter().for_each(|name| lab.fs.truncate(name, 99)))),
-        ("noise", Box::new(|lab| names.iter().for_each(|name| lab.fs.write_file(name, &[7; 9999])))),
-        ("exchanged", Box::new(|lab| {
-            let (one, two) = (lab.fs.read_file(&names[0]), lab.fs.read_file(&names[1]));
-            lab.fs.write_file(&names[0], &two);
-            lab.fs.write_file(&names[1], &one);
-        })),
+        (
+            "noise",
+            Box::new(|lab| names.iter().for_each(|name| lab.fs.write_file(name, &[7; 9999]))),
+        ),
+        (
+            "exchanged",
+            Box::new(|lab| {
+                let (one, two) = (lab.fs.read_file(&names[0]), lab.fs.read_file(&names[1]));
+                lab.fs.write_file(&names[0], &two);
+                lab.fs.write_file(&names[1], &one);
+            }),
+        ),
     ];
     for (what, damage) in damages {
         let lab = filled.lab.copy();

@@ -11,3 +11,4 @@ mod limits;
 mod model;
 mod os_disk;
 mod sim_disk;
+mod threads;
