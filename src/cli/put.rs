@@ -211,7 +211,7 @@ impl<'a, A: Write> Feed<'a, A> {
     fn too_long(&self, limit: usize) -> Ended {
         Ended::Input(Failure::new(format!(
             "line {} is longer than an event of this channel can be ({limit} bytes with its \
-             headers); a channel made with a larger --bytes-max takes longer ones",
+             headers); a channel made with a larger --bytes-max takes longer ones, up to 16 MiB",
             self.lines + 1
         )))
     }

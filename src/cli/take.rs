@@ -15,9 +15,10 @@ use crate::shutdown::Signals;
 
 /// Take events out of a channel and print their bodies, one a line.
 ///
-/// Events are acknowledged after they were printed and flushed. If the reader of the output goes
-/// away, those it may not have seen stay in the channel. Ends when the channel is empty, unless
-/// it is to follow.
+/// Events are acknowledged after they were written to the output. If its reader goes away, those
+/// that could not be written stay in the channel; what it left unread in a pipe does not come
+/// again, so take a few with `--max` and not with `head`. Ends when the channel is empty, unless it
+/// is to follow.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  forebay take data > lines\n  \
     forebay take data --max 10\n  \

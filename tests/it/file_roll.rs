@@ -128,6 +128,23 @@ async fn a_crash_before_the_commit_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn what_would_go_into_a_deleted_file_goes_into_a_new_one() {
+    let mut bench = Bench::new("roll_interval = '0s'").await;
+    bench.put(&["a"]).await;
+    bench.deliver_all().await;
+    std::fs::remove_dir_all(bench.path()).expect("it can be deleted");
+    bench.put(&["b"]).await;
+    let mut take = bench.begin();
+    let taken = soon(take.take(100, Duration::ZERO)).await.expect("it is open");
+    let failure = soon(bench.sink.deliver(taken)).await.expect_err("the file is gone");
+    assert!(failure.to_string().contains("was deleted"), "{failure}");
+    drop(take);
+    bench.open().await;
+    bench.deliver_all().await;
+    assert_eq!(bench.text(), "b\n");
+}
+
+#[tokio::test]
 async fn a_crash_before_the_very_first_commit_doubles_nothing() {
     let mut bench = Bench::new("").await;
     bench.put(&["a"]).await;

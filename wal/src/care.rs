@@ -99,7 +99,7 @@ impl Engine {
         if self.news.capture.load(Ordering::Acquire) {
             self.capture(&log);
         }
-        settled
+        idle
     }
 
     /// Asks for a checkpoint when enough log has been written, and writes one as soon as the log

@@ -191,7 +191,8 @@ impl Reader {
             let Record::Put(put) = record else { continue };
             let count = u64::from(put.count);
             let run = Run { first_seq: put.first_seq, count, events: put.events };
-            if run.end_seq() > seq {
+            // Of a put that does not hold what it says, nothing is believed.
+            if run.end_seq() > seq && run.is_sound() {
                 found |= run.first_seq <= seq;
                 self.ahead.push_back(run);
             }

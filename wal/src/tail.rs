@@ -19,6 +19,19 @@ impl Run {
         self.first_seq + self.count
     }
 
+    /// Whether its bytes are as many events as it counts, to the last byte.
+    pub(crate) fn is_sound(&self) -> bool {
+        let mut rest = &self.events[..];
+        for _ in 0..self.count {
+            let Some((len, behind)) = rest.split_first_chunk::<4>() else { return false };
+            let Some(behind) = behind.get(u32::from_le_bytes(*len) as usize..) else {
+                return false;
+            };
+            rest = behind;
+        }
+        rest.is_empty()
+    }
+
     /// Takes the first event off the front; `None` if the bytes are not what they should be.
     pub(crate) fn next(&mut self) -> Option<Bytes> {
         let len = u32::from_le_bytes(self.events.get(..4)?.try_into().ok()?) as usize;

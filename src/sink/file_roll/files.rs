@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -106,12 +107,17 @@ impl Files {
         Ok(())
     }
 
+    /// Syncs what was written. A file that was deleted under us keeps nothing of it: what it was
+    /// given last comes again, into a new one.
     fn sync(&mut self) -> Result<(), Failure> {
         let Some(current) = &self.current else { return Ok(()) };
-        current
-            .file
-            .sync_data()
-            .map_err(|error| failed("sync", &self.options.directory.join(&self.state.file), error))
+        let path = self.options.directory.join(&self.state.file);
+        current.file.sync_data().map_err(|error| failed("sync", &path, error))?;
+        let metadata = current.file.metadata().map_err(|error| failed("look at", &path, error))?;
+        if metadata.nlink() == 0 {
+            return Err(Failure::new(format!("{} was deleted", path.display())));
+        }
+        Ok(())
     }
 }
 

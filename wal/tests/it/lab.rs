@@ -148,7 +148,6 @@ pub struct Block {
 
 pub const PUT: u8 = 1;
 pub const ACK: u8 = 2;
-pub const STATE: u8 = 6;
 pub const SEAL: u8 = 7;
 
 impl Block {

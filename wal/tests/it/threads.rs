@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use forebay_wal::{Channel, ErrorKind, Options, SyncClass};
+use forebay_wal::{Channel, ErrorKind, Inspection, Options, SyncClass};
 
 /// Nothing here takes longer, unless it hangs.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -90,6 +90,9 @@ fn put_all(channel: &Channel, putter: u64, events: u64, blocking: bool) {
             number += 1;
         }
         size = size % 5 + 1;
+        let stats = channel.stats();
+        // Two checkpoints, the lock and the status page are not in it.
+        assert!(stats.bytes + 57_344 <= stats.bytes_max, "{stats:?}");
         if blocking {
             put.commit().unwrap_or_else(|error| panic!("{error}: {:?}", channel.stats()));
         } else {
@@ -155,6 +158,15 @@ fn many_put_and_many_take(sync: SyncClass, bytes_max: u64) {
     let seen: Vec<_> = cursors.iter().map(|_| Mutex::new(Vec::new())).collect();
     let wanted = cursors.map(|_| AtomicU64::new(putters * events));
     thread::scope(|scope| {
+        let (path, left) = (dir.path(), &wanted[0]);
+        scope.spawn(move || {
+            while left.load(Ordering::Acquire) > 0 {
+                // Somebody looks on from outside.
+                let seen = Inspection::read(path).expect("it can be looked at");
+                assert_eq!((seen.losses, seen.new_losses.len()), (0, 0), "{seen:?}");
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
         for putter in 0..putters {
             let channel = channel.clone();
             scope.spawn(move || put_all(&channel, putter, events, putter < 8));
@@ -378,5 +390,75 @@ fn p9_dropped_commits_leave_nothing_behind_that_hangs() {
         let mut take = channel.take_transaction("main").expect("a take");
         let taken = take.take_many(usize::MAX, usize::MAX).expect("events");
         assert_eq!(&taken.last().expect("the last").bytes[..], b"last");
+    });
+}
+
+#[test]
+fn p1_p4_p12_closing_under_load_loses_nothing_and_repeats_nothing() {
+    in_time(|| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let acknowledged = Mutex::new(BTreeSet::new());
+        let refused = Mutex::new(BTreeSet::new());
+        let taken = Mutex::new(BTreeSet::new());
+        for round in 0..25_u64 {
+            let options = options().bytes_max(1 << 20);
+            let channel = Channel::open(dir.path(), options).expect("it opens");
+            thread::scope(|scope| {
+                for putter in 0..6 {
+                    let (channel, acknowledged, refused) =
+                        (channel.clone(), &acknowledged, &refused);
+                    scope.spawn(move || {
+                        for number in round * 100_000.. {
+                            let mut put = channel.put_transaction();
+                            put.put(&event(putter, number)).expect("it fits");
+                            let outcome = if putter % 2 == 0 {
+                                put.commit()
+                            } else {
+                                block_on(put.commit_async())
+                            };
+                            let book = if outcome.is_ok() { acknowledged } else { refused };
+                            book.lock().expect("no panic").insert((putter, number));
+                            if let Err(error) = outcome {
+                                assert_eq!(error.kind(), ErrorKind::Closed);
+                                return;
+                            }
+                        }
+                    });
+                }
+                for taker in 0..3 {
+                    let (channel, taken) = (channel.clone(), &taken);
+                    scope.spawn(move || {
+                        loop {
+                            let Ok(mut take) = channel.take_transaction("main") else { return };
+                            let Ok(events) = take.take_many(5 + taker, usize::MAX) else { return };
+                            if events.is_empty() && take.wait(DEADLINE).is_err() {
+                                return;
+                            }
+                            let outcome = take.commit();
+                            if let Err(error) = outcome {
+                                assert_eq!(error.kind(), ErrorKind::Closed);
+                                return;
+                            }
+                            for event in events {
+                                let new =
+                                    taken.lock().expect("no panic").insert(parse(&event.bytes));
+                                assert!(new, "it comes again");
+                            }
+                        }
+                    });
+                }
+                thread::sleep(Duration::from_millis(5 + round * 3));
+                channel.close();
+            });
+        }
+        let channel = Channel::open(dir.path(), options().bytes_max(1 << 20)).expect("it opens");
+        let mut take = channel.take_transaction("main").expect("a take");
+        let rest = take.take_many(usize::MAX, usize::MAX).expect("events");
+        let rest: BTreeSet<_> = rest.iter().map(|taken| parse(&taken.bytes)).collect();
+        let (acknowledged, taken) = (acknowledged.into_inner(), taken.into_inner());
+        let (acknowledged, taken) = (acknowledged.expect("no panic"), taken.expect("no panic"));
+        assert!(taken.is_disjoint(&rest), "it comes again");
+        assert_eq!(&taken | &rest, acknowledged);
+        assert!(acknowledged.len() > 100);
     });
 }
