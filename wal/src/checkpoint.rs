@@ -4,7 +4,7 @@
 //! without both, the State at the newest segment's head and the log behind it say the same.
 
 use std::io::{self, IoSlice};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -151,6 +151,17 @@ impl Checkpoints {
     }
 }
 
+/// The checkpoints that are longer than they may be, since the channel's limit was lowered: their
+/// old length counts against the new one, and they are to be made anew.
+pub(crate) fn too_long(env: &Env, dir: &Path, len_bytes: u64) -> Vec<PathBuf> {
+    let is_too_long = |path: &PathBuf| -> io::Result<bool> {
+        let file = env.fs.open(path, Mode::Read)?;
+        Ok(file.len_bytes()? > len_bytes && is_checkpoint(&*file)?)
+    };
+    let paths = names::CHECKPOINTS.iter().map(|name| names::path(dir, name));
+    paths.filter(|path| is_too_long(path).unwrap_or(false)).collect()
+}
+
 /// Whether a file begins as a checkpoint does: another one of that name is not removed.
 fn is_checkpoint(file: &dyn File) -> io::Result<bool> {
     let mut head = [0; MAGIC.len()];
@@ -160,12 +171,6 @@ fn is_checkpoint(file: &dyn File) -> io::Result<bool> {
 
 fn open_one(env: &Env, path: &Path, len_bytes: u64) -> io::Result<Arc<dyn File>> {
     let file = match env.fs.open(path, Mode::ReadWrite) {
-        Ok(file) if file.len_bytes()? > len_bytes && is_checkpoint(&*file)? => {
-            // The channel's limit was lowered: its old length counts against the new one.
-            drop(file);
-            crate::reclaim::remove_checkpoint(env, path)?;
-            env.fs.open(path, Mode::CreateNew)?
-        }
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             env.fs.open(path, Mode::CreateNew)?

@@ -19,7 +19,7 @@ use crate::options::{
 use crate::quarantine;
 use crate::queue::Queue;
 use crate::ranges::RangeSet;
-use crate::reclaim::remove_temporaries;
+use crate::reclaim::{remove_checkpoints, remove_temporaries};
 use crate::record::{CursorChange, Record};
 use crate::replay::{Recovered, replay};
 use crate::segment::{self, Segment};
@@ -57,7 +57,10 @@ pub(crate) fn open(dir: &Path, options: Options, env: Env) -> Result<Engine> {
     let trouble = set_aside(&env, dir, &directory);
     let segments = table(&recovered, &directory, &geometry);
     let engine = build(env, dir, options, geometry, recovered, segments, owner)?;
-    // The log does without them from here on.
+    // The log does without the checkpoints from here on.
+    let old = checkpoint::too_long(&engine.env, dir, geometry.checkpoint_bytes);
+    let removed = remove_checkpoints(&engine.env, &old);
+    removed.into_iter().for_each(|text| engine.note_trouble(text));
     let checkpoints = Checkpoints::open(&engine.env, dir, geometry.checkpoint_bytes, &known);
     let mut care = lock(&engine.care);
     care.status = Status::open(&engine.env, dir);

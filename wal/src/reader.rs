@@ -8,10 +8,9 @@ use bytes::Bytes;
 
 use crate::block::{Owner, Seen, body_is_whole, look, records};
 use crate::format::{BLOCK_ALIGN, BLOCK_HEADER_LEN, BlockHeader, STATE_OFFSET};
-use crate::fs::{File, read_full_at};
+use crate::fs::{File, read_full_at, read_medium};
 use crate::ranges::SeqRange;
 use crate::record::Record;
-use crate::replay::read_medium;
 use crate::tail::Run;
 
 /// How much is read at once.

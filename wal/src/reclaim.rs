@@ -1,10 +1,11 @@
 //! Space: segments are made, become spares again, or go. The only file that removes files.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::SegmentHeader;
 use crate::fs::Mode;
@@ -269,11 +270,7 @@ impl Engine {
 }
 
 /// Removes what a crash left of segments that were being made.
-pub(crate) fn remove_temporaries(
-    env: &crate::env::Env,
-    dir: &Path,
-    temporaries: &[String],
-) -> Result<()> {
+pub(crate) fn remove_temporaries(env: &Env, dir: &Path, temporaries: &[String]) -> Result<()> {
     for name in temporaries {
         let path = names::path(dir, name);
         env.fs.remove(&path).map_err(|error| {
@@ -283,7 +280,10 @@ pub(crate) fn remove_temporaries(
     Ok(())
 }
 
-/// Removes a checkpoint that is to be made anew.
-pub(crate) fn remove_checkpoint(env: &crate::env::Env, path: &Path) -> io::Result<()> {
-    env.fs.remove(path)
+/// Removes checkpoints that are to be made anew; what went wrong.
+pub(crate) fn remove_checkpoints(env: &Env, paths: &[PathBuf]) -> Option<String> {
+    let failed = |path: &PathBuf| {
+        env.fs.remove(path).err().map(|error| format!("remove {}: {error}", path.display()))
+    };
+    paths.iter().filter_map(failed).next_back()
 }

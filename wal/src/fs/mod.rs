@@ -147,6 +147,20 @@ pub fn read_full_at(file: &dyn File, buf: &mut [u8], offset_bytes: u64) -> io::R
     Ok(got)
 }
 
+/// Fills `buf` from the medium; whether as much was there.
+pub fn read_medium(file: &dyn File, buf: &mut [u8], offset_bytes: u64) -> io::Result<bool> {
+    let mut got = 0;
+    while got < buf.len() {
+        match file.read_medium_at(&mut buf[got..], offset_bytes + got as u64) {
+            Ok(0) => return Ok(false),
+            Ok(n) => got += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 /// Writes every byte of `bufs`, however often the system writes less than asked.
 pub fn write_all_at(
     file: &dyn File,

@@ -321,16 +321,7 @@ fn read_uncached(file: &OsFile, buf: &mut [u8], offset_bytes: u64) -> io::Result
     let begin = offset_bytes - offset_bytes % DIRECT_ALIGN_BYTES as u64;
     let end = (offset_bytes + buf.len() as u64).next_multiple_of(DIRECT_ALIGN_BYTES as u64);
     rustix::fs::fadvise(file, begin, NonZeroU64::new(end - begin), Advice::DontNeed)?;
-    let mut got = 0;
-    while got < buf.len() {
-        match file.read_at(&mut buf[got..], offset_bytes + got as u64) {
-            Ok(0) => break,
-            Ok(n) => got += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(got)
+    file.read_at(buf, offset_bytes)
 }
 
 /// Memory that begins on a multiple of [`DIRECT_ALIGN_BYTES`], cut out of a larger vector.

@@ -25,8 +25,8 @@ mod start;
 mod table;
 mod walk;
 
+pub(crate) use scan::Window;
 use scan::{Scan, read_body, scan as scan_segment};
-pub(crate) use scan::{Window, read_medium};
 use start::Start;
 use walk::Walk;
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::block::{Owner, Seen, body_is_whole, look};
 use crate::format::{BLOCK_ALIGN, BLOCK_HEADER_LEN, BlockHeader};
-use crate::fs::{File, read_full_at};
+use crate::fs::{File, read_full_at, read_medium};
 
 /// How much is read at once.
 const WINDOW_BYTES: usize = 1 << 20;
@@ -140,18 +140,6 @@ fn look_again(file: &dyn File, owner: Owner, offset: u64) -> io::Result<Option<F
     let Seen::Header(header, crc) = look(&slot, owner, offset) else { return Ok(None) };
     let found = Found { header, crc };
     Ok(is_on_medium(file, &found)?.then_some(found))
-}
-
-/// Reads from the medium; whether as much was there.
-pub(crate) fn read_medium(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<bool> {
-    let mut got = 0;
-    while got < buf.len() {
-        match file.read_medium_at(&mut buf[got..], offset + got as u64)? {
-            0 => return Ok(false),
-            n => got += n,
-        }
-    }
-    Ok(true)
 }
 
 /// Whether a block stands on the medium as it stands in the cache: what was written and never

@@ -135,7 +135,6 @@ fn verify(lab: &Lab, foreign: &[(PathBuf, Vec<u8>)]) {
     }
     lab.idle(&channel);
     lab.idle(&channel);
-    // A class that never syncs waits with that until space is short.
     let reclaimed = channel.stats().segments_live == 1;
     assert!(reclaimed, "{:?}", channel.stats());
     let ids: Vec<u64> = (2_000_000..2_000_200).collect();
