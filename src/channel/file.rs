@@ -457,5 +457,6 @@ pub(super) fn error(error: wal::Error) -> Error {
         }
         _ => ErrorKind::Io,
     };
-    Error::new(kind, error.to_string()).because(error)
+    // Its text names the system's own error already.
+    Error::new(kind, error.to_string())
 }

@@ -218,7 +218,7 @@ impl<'a, A: Write> Feed<'a, A> {
 
     fn refused(&self, error: Error) -> Ended {
         let advice = match error.kind() {
-            ErrorKind::Full => "; take events out with `forebay take`, or raise --bytes-max",
+            ErrorKind::Full => "; take events out with `forebay take`",
             ErrorKind::InDoubt => "; the next lines may be in the channel or not",
             _ => "",
         };

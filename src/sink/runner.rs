@@ -65,8 +65,18 @@ pub async fn run(
             _ => {}
         }
         let wait = backoff.next_wait();
-        warn!(sink = name, %failure, ?wait, "a delivery failed; its events come again");
-        tokio::time::sleep(wait).await;
+        warn!(sink = name, %failure, ?wait, "the sink failed; what it held comes again");
+        if !drain.is_stopped() {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = drain.stopped() => {}
+            }
+        } else if channel.stats().events == 0 {
+            // There is nothing left that it could deliver.
+            return Ok(());
+        } else {
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 

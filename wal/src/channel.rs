@@ -250,6 +250,10 @@ impl Handle {
         }
         // Whoever leads still writes; the next owner must come after that.
         drop(lock(&engine.log));
+        if let Some(mut status) = lock(&engine.care).status.take() {
+            // Whoever looks from now on should not think that somebody is at work.
+            status.store(&[("wall_us", 0)]);
+        }
         *lock(&engine.owner) = None;
     }
 }

@@ -73,6 +73,8 @@ pub(crate) struct News {
     pub(crate) captured: Mutex<Option<Checkpoint>>,
     /// The threads are to end.
     pub(crate) stop: AtomicBool,
+    /// Why no segment could be made last time, if that is what puts wait for.
+    pub(crate) no_segment: Mutex<Option<String>>,
     /// What went wrong last, aside from the commits.
     pub(crate) trouble: Mutex<Option<String>>,
     /// What went to the disk.
@@ -158,7 +160,10 @@ impl Engine {
                 format!("cursor {name:?} has {pending} events to take, the oldest is seq {floor}")
             },
         );
-        let limit = if self.events_max(state.events_max) < u64::MAX
+        let no_segment = lock(&self.news.no_segment).clone();
+        let limit = if let Some(why) = no_segment {
+            format!("{why}, although segments use only {used} of {} bytes", self.geometry.bytes_max)
+        } else if self.events_max(state.events_max) < u64::MAX
             && state.pending() + u64::from(work.put.count) > state.events_max
         {
             format!("{} of {} events wait", state.pending(), state.events_max)
@@ -166,7 +171,7 @@ impl Engine {
             format!("segments use {used} of {} bytes", self.geometry.bytes_max)
         };
         format!(
-            "the channel {} is full: {limit}; {pin}; take and commit, or raise the limit, then \
+            "the channel {} is full: {limit}; {pin}; take and commit, or make room for more, then \
              put again",
             self.dir.display()
         )

@@ -340,7 +340,11 @@ impl Beginning {
                 let id = segments.new_id();
                 let uuid = recovered.state.uuid;
                 let known = (recovered.state.next_lsn - 1, recovered.state.next_seq);
-                segment::create(env, dir, uuid, id, geometry.segment_bytes, known)?
+                let made = segment::create(env, dir, uuid, id, geometry.segment_bytes, known);
+                made.inspect_err(|_| {
+                    // What was begun has no use; if it cannot be removed, the next open does it.
+                    let _ = remove_temporaries(env, dir, &[names::temporary(id)]);
+                })?
             }
         };
         let log_file = active.open(env, dir, Mode::ReadWrite)?;
@@ -368,7 +372,8 @@ impl Engine {
             self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
         }
         self.recycle_all();
-        self.keep_back_spares()
+        let is_new = lock(&self.view).state.generation == 1;
+        self.keep_back_spares(is_new)
     }
 
     /// The first State of a segment that the log begins or goes on in.
@@ -392,7 +397,7 @@ impl Engine {
     }
 
     /// Puts are admitted only while the spares that are kept back are there.
-    fn keep_back_spares(&self) -> Result<()> {
+    fn keep_back_spares(&self, is_new: bool) -> Result<()> {
         loop {
             let (missing, resized) = {
                 let segments = lock(&self.segments);
@@ -407,6 +412,15 @@ impl Engine {
             match self.make_spare(resized) {
                 Ok(true) => {}
                 Ok(false) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Full && is_new => {
+                    let needed = (1 + SPARES_RESERVED as u64) * self.geometry.segment_bytes;
+                    let text = format!(
+                        "a channel with a limit of {} bytes needs {needed} bytes from the start: \
+                         {error}; make room, or choose a lower limit",
+                        self.geometry.bytes_max
+                    );
+                    return Err(Error::new(ErrorKind::Full, text));
+                }
                 // A full disk is a normal state: puts wait, everything else goes on.
                 Err(error) if error.kind() == ErrorKind::Full => {
                     self.note_trouble(error.to_string());

@@ -89,6 +89,7 @@ impl Engine {
         let id = {
             let mut segments = lock(&self.segments);
             if !beyond_limit && !segments.may_make(&self.geometry) {
+                *lock(&self.news.no_segment) = None;
                 return Ok(false);
             }
             segments.making += 1;
@@ -105,6 +106,8 @@ impl Engine {
                 let _ = self.env.fs.remove(&names::path(&self.dir, &name));
             }
         }
+        let why = made.as_ref().err().map(ToString::to_string);
+        *lock(&self.news.no_segment) = why;
         self.out_of_hand(|segments| {
             segments.add_spare(made?);
             Ok(true)

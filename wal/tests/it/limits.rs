@@ -345,11 +345,16 @@ fn p9_a_full_disk_refuses_puts_and_they_go_on_when_it_has_room() {
     put(&channel, [1]).expect("room");
     lab.fs.set_capacity(lab.allocated_bytes());
     let mut id = 2;
-    while put(&channel, [id]).is_ok() {
-        id += 1;
+    let refused = loop {
+        match put(&channel, [id]) {
+            Ok(_) => id += 1,
+            Err(error) => break error,
+        }
         channel.tend();
-    }
+    };
     assert!(id < 600, "the disk was never full");
+    assert_eq!(refused.kind(), ErrorKind::Full);
+    assert!(refused.to_string().contains("the disk is full"), "{refused}");
     drop(channel);
     let channel = lab.open();
     let seen: Vec<u64> = drain(&channel, "main").iter().map(|(_, id)| *id).collect();
@@ -372,11 +377,17 @@ fn p9_a_new_channel_on_a_full_disk_says_so_and_opens_later() {
         lab.fs.set_capacity(capacity);
         let refused = lab.try_open();
         lab.fs.set_capacity(1 << 40);
-        if let Ok(channel) = refused {
-            lab.idle(&channel);
-            put(&channel, [1]).expect("room");
-            continue;
-        }
+        let refused = match refused {
+            Err(error) => error,
+            Ok(channel) => {
+                lab.idle(&channel);
+                put(&channel, [1]).expect("room");
+                continue;
+            }
+        };
+        let words = refused.to_string();
+        assert!(words.contains("full") || words.contains("space"), "{words}");
+        assert!(lab.fs.paths().iter().all(|path| path.extension() != Some("new".as_ref())));
         let channel = lab.open();
         put(&channel, [1]).expect("room");
         within(&lab);
