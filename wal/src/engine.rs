@@ -163,7 +163,7 @@ impl Engine {
         let no_segment = lock(&self.news.no_segment).clone();
         let limit = if let Some(why) = no_segment {
             format!("{why}, although segments use only {used} of {} bytes", self.geometry.bytes_max)
-        } else if self.events_max(state.events_max) < u64::MAX
+        } else if state.events_max > 0
             && state.pending() + u64::from(work.put.count) > state.events_max
         {
             format!("{} of {} events wait", state.pending(), state.events_max)
@@ -175,11 +175,6 @@ impl Engine {
              put again",
             self.dir.display()
         )
-    }
-
-    /// The event limit as a number to compare with.
-    pub(crate) fn events_max(&self, set: u64) -> u64 {
-        if set == 0 { u64::MAX } else { set }
     }
 }
 

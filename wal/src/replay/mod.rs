@@ -78,6 +78,18 @@ struct Stretch {
     synced: bool,
 }
 
+impl Stretch {
+    /// The first look at it, or another one if that was not kept.
+    fn take_scan(&mut self, dir: &Path) -> Result<Scan> {
+        if let Some(scan) = self.scan.take() {
+            return Ok(scan);
+        }
+        let (owner, until) = (self.segment.owner(), self.segment.len_bytes);
+        scan_segment(&*self.file, owner, self.from, until)
+            .map_err(|error| read_failed(dir, &self.segment, error))
+    }
+}
+
 /// The evidence that all blocks of the stretch give together.
 #[derive(Debug, Default)]
 struct Evidence {

@@ -11,7 +11,7 @@ use crate::record::{Loss, LossReason, Record};
 use crate::segment::Segment;
 use crate::state::{LiveSegment, State};
 
-use super::scan::{Found, Scan, is_on_medium, read_body, scan as scan_segment};
+use super::scan::{Found, Scan, is_on_medium, read_body};
 use super::start::Start;
 use super::table::{Decision, Facts, decide};
 use super::{Evidence, Recovered, Report, Stretch, read_failed};
@@ -60,14 +60,7 @@ impl Walk {
     pub(super) fn segment(&mut self, stretch: &mut Stretch, dir: &Path) -> Result<bool> {
         let segment = stretch.segment.clone();
         let failed = |error| read_failed(dir, &segment, error);
-        let scan = match stretch.scan.take() {
-            Some(scan) => scan,
-            None => {
-                let owner = stretch.segment.owner();
-                scan_segment(&*stretch.file, owner, stretch.from, stretch.segment.len_bytes)
-                    .map_err(failed)?
-            }
-        };
+        let scan = stretch.take_scan(dir)?;
         for (index, found) in scan.blocks.iter().enumerate() {
             let believed = self.is_believed(stretch, found).map_err(failed)?;
             if !believed {
@@ -196,14 +189,7 @@ impl Walk {
     pub(super) fn cut(&mut self, stretches: &mut [Stretch], dir: &Path) -> Result<()> {
         let mut until = (self.state.next_lsn, self.state.next_seq);
         for stretch in stretches {
-            let scan = match stretch.scan.take() {
-                Some(scan) => scan,
-                None => {
-                    let segment = &stretch.segment;
-                    scan_segment(&*stretch.file, segment.owner(), stretch.from, segment.len_bytes)
-                        .map_err(|error| read_failed(dir, segment, error))?
-                }
-            };
+            let scan = stretch.take_scan(dir)?;
             for found in &scan.blocks {
                 if found.header.sync_class != 0 && !self.evidence.voids(&found.header) {
                     until.0 = until.0.max(found.header.next_lsn());

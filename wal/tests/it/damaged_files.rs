@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::filled::{CURSORS, Cost, Filled, both_ways, filled, losses, named};
+use crate::filled::{CURSORS, Cost, Filled, both_ways, damaged_both_ways, filled, losses, named};
 use crate::lab::{Lab, SECTOR, ack, drain, peek, put};
 use crate::model::DIR;
 
@@ -54,16 +54,7 @@ fn verify_end(filled: &Filled, what: &str, lab: &Lab, from: u64) {
 }
 
 fn end_both_ways(filled: &Filled, what: &str, from: u64, damage: impl Fn(&Lab)) {
-    for without in [false, true] {
-        let lab = filled.lab.copy();
-        if without {
-            for name in ["checkpoint.a", "checkpoint.b"] {
-                lab.fs.remove_quietly(format!("{DIR}/{name}"));
-            }
-        }
-        damage(&lab);
-        verify_end(filled, &format!("{what}, checkpoints gone: {without}"), &lab, from);
-    }
+    damaged_both_ways(filled, what, damage, |what, lab| verify_end(filled, what, lab, from));
 }
 
 #[test]

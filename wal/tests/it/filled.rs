@@ -185,6 +185,16 @@ pub fn named(losses: &[Loss]) -> BTreeSet<u64> {
 
 /// With the checkpoints and without: what costs something costs the same.
 pub fn both_ways(filled: &Filled, what: &str, damage: impl Fn(&Lab), cost: &Cost) {
+    damaged_both_ways(filled, what, damage, |what, lab| filled.verify(what, lab, cost));
+}
+
+/// Damages a copy with the checkpoints and one without, and checks each.
+pub fn damaged_both_ways(
+    filled: &Filled,
+    what: &str,
+    damage: impl Fn(&Lab),
+    check: impl Fn(&str, &Lab),
+) {
     for without in [false, true] {
         let lab = filled.lab.copy();
         if without {
@@ -193,6 +203,6 @@ pub fn both_ways(filled: &Filled, what: &str, damage: impl Fn(&Lab), cost: &Cost
             }
         }
         damage(&lab);
-        filled.verify(&format!("{what}, checkpoints gone: {without}"), &lab, cost);
+        check(&format!("{what}, checkpoints gone: {without}"), &lab);
     }
 }
