@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use forebay_wal::SyncClass;
 use forebay_wal::fs::sim::SimFs;
 
-use crate::lab::{Lab, SECTOR, ack, drain, for_seeds, peek, put};
-use crate::model::{DIR, Dice, World};
+use forebay_proof::lab::{Lab, SECTOR, ack, drain, for_seeds, peek, put};
+use forebay_proof::model::{DIR, Dice, World};
 
 /// More calls to the disk than any open of so small a channel needs.
 const OPS_MAX: u64 = 5000;
@@ -33,7 +33,7 @@ fn lived(seed: u64) -> (Lab, SimFs) {
         env: world.env.clone(),
         fs: world.fs.clone(),
         clock: world.clock.clone(),
-        options: crate::model::options(sync),
+        options: forebay_proof::model::options(sync),
     };
     (lab, older.expect("it came that far"))
 }

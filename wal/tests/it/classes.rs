@@ -8,8 +8,8 @@ use std::time::Duration;
 use forebay_wal::fs::sim::Survive;
 use forebay_wal::{Env, ErrorKind, SyncClass};
 
-use crate::lab::{Lab, for_seeds, peek, put, rises};
-use crate::model::{Dice, World, options};
+use forebay_proof::lab::{Lab, for_seeds, peek, put, rises};
+use forebay_proof::model::{Dice, World, options};
 
 const EVERY: Duration = Duration::from_millis(100);
 
@@ -174,7 +174,8 @@ fn step(
         6..=8 => {
             let Ok(mut take) = channel.take_transaction("main") else { return };
             let Ok(taken) = take.take_many(1 + dice.below(6) as usize, usize::MAX) else { return };
-            let ids: Vec<u64> = taken.iter().map(|e| crate::model::id_of(&e.bytes)).collect();
+            let ids: Vec<u64> =
+                taken.iter().map(|e| forebay_proof::model::id_of(&e.bytes)).collect();
             let done = take.commit();
             assert!(done.is_ok() || lab.fs.is_crashed());
             for id in ids {

@@ -3,7 +3,7 @@
 use forebay_wal::SyncClass;
 use forebay_wal::fs::sim::Survive;
 
-use crate::model::{Dice, World};
+use forebay_proof::model::{Dice, World};
 
 /// Lives through a seed: random steps, a power cut somewhere, again and again.
 fn live(seed: u64, sync: SyncClass, lives: u64, steps: u64) {

@@ -1,9 +1,9 @@
 //! Bits and sectors change behind the channel's back: what is not hit is delivered, what is hit is
 //! named once, and its bytes are kept.
 
-use crate::filled::{Cost, Filled, both_ways, filled};
-use crate::lab::{ACK, Block, Lab, PUT, SEAL, SECTOR, for_seeds};
-use crate::model::Dice;
+use forebay_proof::filled::{Cost, Filled, both_ways, filled};
+use forebay_proof::lab::{ACK, Block, Lab, PUT, SEAL, SECTOR, for_seeds};
+use forebay_proof::model::Dice;
 
 fn flip_each(which: impl Fn(&Block) -> bool, at: impl Fn(&Block) -> u64) {
     let filled = filled(11);

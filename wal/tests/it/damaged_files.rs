@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::filled::{CURSORS, Cost, Filled, both_ways, damaged_both_ways, filled, losses, named};
-use crate::lab::{Lab, SECTOR, ack, drain, peek, put};
-use crate::model::DIR;
+use forebay_proof::filled::{
+    CURSORS, Cost, Filled, both_ways, damaged_both_ways, filled, losses, named,
+};
+use forebay_proof::lab::{Lab, SECTOR, ack, drain, peek, put};
+use forebay_proof::model::DIR;
 
 #[test]
 fn p6_a_truncated_segment_costs_what_was_cut_off() {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use forebay_wal::SyncClass;
 use forebay_wal::fs::sim::Survive;
 
-use crate::filled::{CURSORS, filled, losses, named};
-use crate::lab::{ACK, Lab, PUT, blocks, for_seeds, peek, put, rises, seqs};
-use crate::model::{Dice, World, options};
+use forebay_proof::filled::{CURSORS, filled, losses, named};
+use forebay_proof::lab::{ACK, Lab, PUT, blocks, for_seeds, peek, put, rises, seqs};
+use forebay_proof::model::{Dice, World, options};
 
 #[test]
 fn p6_single_takes_pass_over_a_damaged_block() {

@@ -5,8 +5,8 @@ use std::path::Path;
 use forebay_wal::fs::sim::Survive;
 use forebay_wal::{CursorInfo, Inspection, Loss, Stats, SyncClass};
 
-use crate::lab::{Lab, for_seeds, peek};
-use crate::model::{DIR, Dice, World, options};
+use forebay_proof::lab::{Lab, for_seeds, peek};
+use forebay_proof::model::{DIR, Dice, World, options};
 
 /// What an inspection says that must not depend on checkpoints.
 fn verdicts(seen: &Inspection) -> (u64, [u64; 5], Vec<CursorInfo>, Vec<Loss>, Vec<Loss>) {

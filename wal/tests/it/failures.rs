@@ -7,8 +7,8 @@ use std::time::Duration;
 use forebay_wal::fs::sim::{Fault, Survive};
 use forebay_wal::{Channel, Condition, ErrorKind, SyncClass};
 
-use crate::lab::{Lab, for_seeds, peek, put, rises};
-use crate::model::{Dice, id_of, options};
+use forebay_proof::lab::{Lab, for_seeds, peek, put, rises};
+use forebay_proof::model::{Dice, id_of, options};
 
 /// What the script did, as far as it was told.
 #[derive(Debug, Default)]

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use forebay_wal::{Channel, CursorStart, Inspection, Loss, Options, SyncClass};
 
-use crate::lab::{Lab, PUT, ack, blocks, name_of};
-use crate::model::{DIR, event, options};
+use forebay_proof::lab::{Lab, PUT, ack, blocks, name_of};
+use forebay_proof::model::{DIR, event, options};
 
 const NAMES: [&str; 3] = ["commit", "interval", "damaged"];
 
@@ -69,7 +69,7 @@ fn lived(name: &str) -> Lab {
         lab.fs.flip_bit(path, hit.expect("puts").offset + 100, 0);
         // It is noticed and stands in the ledger; another one is not noticed yet.
         channel = lab.open();
-        crate::lab::peek(&channel, "main");
+        forebay_proof::lab::peek(&channel, "main");
         lab.idle(&channel);
         drop(channel);
         let hit = blocks(&lab.fs.read_file(path)).into_iter().filter(|block| block.has(PUT)).nth(9);
@@ -170,7 +170,7 @@ fn dump_channel(out: &mut String, channel: &Channel) {
     for cursor in channel.stats().cursors {
         let name = &cursor.name;
         line(format!("cursor {name}: state {:?}", channel.cursor_state(name)));
-        let seen = crate::lab::peek(channel, name);
+        let seen = forebay_proof::lab::peek(channel, name);
         let ids = seen.iter().map(|(seq, id)| format!("{seq}={id}"));
         line(format!("cursor {name}: {}", ids.collect::<Vec<_>>().join(" ")));
     }

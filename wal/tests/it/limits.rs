@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use forebay_wal::{Background, Channel, CursorStart, Error, ErrorKind, Options, SyncClass};
 
-use crate::lab::{Lab, ack, drain, for_seeds, peek, put, seqs};
-use crate::model::{DIR, Dice, event, id_of, options};
+use forebay_proof::lab::{Lab, ack, drain, for_seeds, peek, put, seqs};
+use forebay_proof::model::{DIR, Dice, event, id_of, options};
 
 const LIMIT: u64 = 1 << 20;
 
