@@ -21,7 +21,7 @@ impl Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub fn any(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -29,7 +29,7 @@ impl Dice {
     }
 
     pub fn below(&mut self, limit: u64) -> u64 {
-        (self.next() >> 16) % limit
+        (self.any() >> 16) % limit
     }
 }
 

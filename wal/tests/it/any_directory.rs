@@ -50,7 +50,7 @@ impl KillCopy for SimFs {
 }
 
 fn noise(dice: &mut Dice, len: u64) -> Vec<u8> {
-    (0..len).map(|_| dice.next() as u8).collect()
+    (0..len).map(|_| dice.any() as u8).collect()
 }
 
 /// Does something to the directory.

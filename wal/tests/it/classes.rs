@@ -125,7 +125,7 @@ fn cut(seed: u64, sync: SyncClass) {
         lab.fs.crash_at(lab.fs.ops() + dice.below(150) + 10);
         let Ok(channel) = lab.try_open() else {
             assert!(lab.fs.is_crashed());
-            lab = lab.on(lab.fs.crash(Survive::Seed(dice.next())));
+            lab = lab.on(lab.fs.crash(Survive::Seed(dice.any())));
             continue;
         };
         for _ in 0..70 {
@@ -138,8 +138,8 @@ fn cut(seed: u64, sync: SyncClass) {
         let survive = match dice.below(5) {
             0 => Survive::Nothing,
             1 => Survive::Everything,
-            2 => Survive::SeedAnyNames(dice.next()),
-            _ => Survive::Seed(dice.next()),
+            2 => Survive::SeedAnyNames(dice.any()),
+            _ => Survive::Seed(dice.any()),
         };
         lab = lab.on(lab.fs.crash(survive));
     }

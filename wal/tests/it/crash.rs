@@ -25,8 +25,8 @@ fn live(seed: u64, sync: SyncClass, lives: u64, steps: u64) {
         let survive = match dice.below(5) {
             0 => Survive::Nothing,
             1 => Survive::Everything,
-            2 => Survive::SeedAnyNames(dice.next()),
-            _ => Survive::Seed(dice.next()),
+            2 => Survive::SeedAnyNames(dice.any()),
+            _ => Survive::Seed(dice.any()),
         };
         world.crash(survive);
     }

@@ -133,7 +133,7 @@ fn a_bit_after_lives(seed: u64, sync: SyncClass) {
         while alive {
             alive = world.step_without_check();
         }
-        world.crash(Survive::Seed(dice.next()));
+        world.crash(Survive::Seed(dice.any()));
     }
     let lab = Lab { options: options(sync), ..Lab::new(seed) };
     let lab =

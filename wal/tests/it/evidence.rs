@@ -65,12 +65,12 @@ fn live(seed: u64, sync: SyncClass) {
                 let survive = match dice.below(4) {
                     0 => Survive::Everything,
                     1 => Survive::Nothing,
-                    _ => Survive::Seed(dice.next()),
+                    _ => Survive::Seed(dice.any()),
                 };
                 compare(&world, survive, &format!("life {life}, step {step}, {survive:?}"));
             }
         }
-        let survive = Survive::Seed(dice.next());
+        let survive = Survive::Seed(dice.any());
         world.crash(survive);
     }
 }
