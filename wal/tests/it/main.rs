@@ -12,4 +12,5 @@ mod fixtures;
 mod limits;
 mod os_disk;
 mod sim_disk;
+mod stale;
 mod threads;
