@@ -135,7 +135,7 @@ impl Engine {
                     segments.free.append(&mut failed);
                     return;
                 };
-                let keep = segments.wants_spares()
+                let keep = segments.wants_spares(&self.geometry)
                     && !segment.poisoned
                     && segment.len_bytes == self.geometry.segment_bytes;
                 segments.making += 1;
