@@ -10,7 +10,8 @@ use forebay_proof::lab::{drain, put};
 
 use crate::story::{After, Story};
 
-const STEPS: u64 = 125;
+/// Two reopenings, several rolls, a few recycled segments.
+const STEPS: u64 = 85;
 
 const INTERVAL: SyncClass = SyncClass::Interval(Duration::from_millis(100));
 

@@ -10,6 +10,7 @@ mod evidence;
 mod failing_calls;
 mod failures;
 mod fixtures;
+mod in_doubt;
 mod limits;
 mod os_disk;
 mod sim_disk;
