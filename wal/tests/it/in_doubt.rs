@@ -15,7 +15,7 @@ use forebay_wal::{
     Channel, Condition, CursorStart, Env, ErrorKind, PutTransaction, Receipt, SyncClass,
 };
 
-use forebay_proof::lab::{Lab, ack, peek, put};
+use forebay_proof::lab::{Lab, ack, drain, peek, put};
 use forebay_proof::model::{event, id_of};
 
 use crate::story::{After, Story};
@@ -92,6 +92,37 @@ fn p9_p10_a_failure_while_a_poisoned_segment_is_cleared_away_is_harmless() {
             story.check(&what, &cut.open(), After::PowerCut);
             assert!(cut.allocated_bytes() <= 1 << 20, "{what}");
         }
+    }
+}
+
+/// A life in which the first sync of all fails; what it leaves behind is removed one day.
+fn life_with_a_poisoned_segment(plan: impl Fn(&SimFs)) -> Story {
+    let mut story = Story::begin(SyncClass::Commit);
+    story.lab.fs.fail_nth(Call::SyncData, 0, Fault::SyncFails);
+    plan(&story.lab.fs);
+    // One opening only: what is forgotten is forgotten for good.
+    story.live(38);
+    let channel = story.channel.clone().expect("open");
+    drain(&channel, "main").iter().for_each(|(_, id)| assert!(story.told.acked.insert(*id)));
+    (0..4).for_each(|_| story.lab.idle(&channel));
+    story
+}
+
+#[test]
+fn p9_p10_a_poisoned_segment_whose_removal_fails_half_way_does_not_count_for_ever() {
+    let clean = life_with_a_poisoned_segment(|_| {});
+    let log = clean.lab.fs.op_log();
+    let removals: Vec<u64> =
+        (0..log.len()).filter(|&n| log[n].starts_with("remove")).map(|n| n as u64).collect();
+    assert!(!removals.is_empty(), "{log:#?}");
+    for op in removals.iter().flat_map(|&op| [op, op + 1]) {
+        let story = life_with_a_poisoned_segment(|fs| fs.fail_at(op, Fault::Eio));
+        let what = format!("{} fails", log[op as usize]);
+        let channel = story.channel.as_ref().expect("open");
+        let there = story.lab.segments().len() as u64 * (128 << 10);
+        assert_eq!(channel.stats().bytes, there, "{what}: {:?}", channel.stats().trouble);
+        assert_eq!(channel.stats().segments_free, 0, "{what}");
+        story.check(&what, channel, After::Nothing);
     }
 }
 
