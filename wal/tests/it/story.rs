@@ -211,7 +211,9 @@ impl Story {
         let doubtful_acks: BTreeSet<u64> = told.doubtful_acks.iter().flatten().copied().collect();
         let doubtful_puts: BTreeSet<u64> = told.doubtful_puts.iter().flatten().copied().collect();
         let stats = channel.stats();
-        let lost = |seq: u64| stats.recent_losses.iter().any(|loss| loss.seqs.start <= seq && seq < loss.seqs.end);
+        let lost = |seq: u64| {
+            stats.recent_losses.iter().any(|loss| loss.seqs.start <= seq && seq < loss.seqs.end)
+        };
         for (seq, id) in &told.put {
             if told.acked.contains(id) {
                 let again = there.contains(id);
