@@ -95,6 +95,26 @@ impl Story {
         }
     }
 
+    /// As `live`, until the disk crashes; the outcome of what was under way then is open.
+    pub fn live_until_the_crash(&mut self) {
+        let channel = self.channel.clone().expect("an open channel");
+        while !self.lab.fs.is_crashed() {
+            let ids: Vec<u64> = (self.next_id..self.next_id + 3).collect();
+            self.next_id += 3;
+            match put(&channel, ids.iter().copied()) {
+                Ok(receipt) => self.told.put.extend((receipt.first_seq..).zip(ids)),
+                Err(_) => self.told.doubtful_puts.push(ids),
+            }
+            let Ok(mut take) = channel.take_transaction("main") else { return };
+            let Ok(taken) = take.take_many(2, usize::MAX) else { return };
+            let ids: Vec<u64> = taken.iter().map(|taken| id_of(&taken.bytes)).collect();
+            match take.commit() {
+                Ok(_) => self.told.acked.extend(ids),
+                Err(_) => self.told.doubtful_acks.push(ids),
+            }
+        }
+    }
+
     fn put(&mut self, channel: &Channel, count: u64) {
         let ids: Vec<u64> = (self.next_id..self.next_id + count).collect();
         self.next_id += count;
