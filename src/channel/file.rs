@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use wal::{CursorInfo, Inspection, Loss, LossReason, Role, SegmentInfo, SyncClass};
+pub use wal::{Condition, CursorInfo, Inspection, Loss, LossReason, Role, SegmentInfo, SyncClass};
 
 use super::{
     BoxFuture, Channel, Commit, Durability, Error, ErrorKind, Limits, PutTransaction, Receipt,

@@ -27,8 +27,8 @@ mod memory;
 
 pub use build::build;
 pub use file::{
-    CursorInfo, FileChannel, FileOptions, FilePut, FileTake, Inspection, Loss, LossReason, Role,
-    SegmentInfo, SyncClass,
+    Condition, CursorInfo, FileChannel, FileOptions, FilePut, FileTake, Inspection, Loss,
+    LossReason, Role, SegmentInfo, SyncClass,
 };
 pub use memory::{MemoryChannel, MemoryOptions};
 

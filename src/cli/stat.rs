@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Outcome;
-use crate::channel::{FileChannel, Inspection, Loss, LossReason, Role};
+use crate::channel::{Condition, FileChannel, Inspection, Loss, LossReason, Role};
 use crate::failure::Failure;
 
 /// Show what a channel holds: events, bytes, segments, cursors, losses.
@@ -94,6 +94,10 @@ struct Report<'a> {
     from_checkpoint: bool,
     quarantine_bytes: u64,
     live: Option<Map<String, Value>>,
+    /// `open`, `full` or `read-only`, as the owner at work says; `closed` if there is none.
+    condition: &'static str,
+    poisoned: u64,
+    why: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -166,6 +170,9 @@ impl<'a> Report<'a> {
             from_checkpoint: inspection.from_checkpoint,
             quarantine_bytes: inspection.quarantine_bytes,
             live,
+            condition: inspection.condition.word(),
+            poisoned: inspection.poisoned,
+            why: inspection.why.as_deref(),
         }
     }
 }
@@ -227,6 +234,7 @@ fn describe(directory: &Path, inspection: &Inspection, now_us: i64) -> String {
     lines.add("channel", directory.display());
     lines.add("uuid", hyphenated(&inspection.uuid));
     lines.add("owner", owner(inspection, now_us));
+    lines.add("condition", condition(inspection));
     lines.add("waiting", waiting(inspection, now_us));
     let (bytes, bytes_max) = (size(inspection.bytes), size(inspection.bytes_max));
     lines.add("bytes", format!("{bytes} of {bytes_max}"));
@@ -251,6 +259,21 @@ fn owner(inspection: &Inspection, now_us: i64) -> String {
         figure("taken"),
         figure("in_flight"),
     )
+}
+
+/// What it is: open, full, read-only; and what its owner has to say about it.
+fn condition(inspection: &Inspection) -> String {
+    let mut text = inspection.condition.word().to_owned();
+    if inspection.poisoned > 0 {
+        let poisoned = counted(inspection.poisoned, "segment");
+        text += &format!("; {poisoned} poisoned since it opened");
+    }
+    match (&inspection.why, inspection.condition) {
+        (Some(trouble), Condition::Open) => text += &format!("; what went wrong last: {trouble}"),
+        (Some(why), _) => text += &format!(": {why}"),
+        (None, _) => {}
+    }
+    text
 }
 
 fn waiting(inspection: &Inspection, now_us: i64) -> String {

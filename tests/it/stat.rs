@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use forebay::channel::{FileChannel, FileOptions};
@@ -75,7 +76,7 @@ fn every_figure_of_a_closed_channel_is_there_and_nothing_changes() {
     channel_of(home.path(), 3);
     let before = contents(&home.path().join("data"));
     let figures = figures(home.path(), 0);
-    assert_eq!(words(home.path(), 0).lines().count(), 11);
+    assert_eq!(words(home.path(), 0).lines().count(), 12);
     assert_eq!(contents(&home.path().join("data")), before);
 
     let keys: Vec<&str> =
@@ -105,6 +106,9 @@ fn every_figure_of_a_closed_channel_is_there_and_nothing_changes() {
         "from_checkpoint",
         "quarantine_bytes",
         "live",
+        "condition",
+        "poisoned",
+        "why",
     ];
     expected.sort_unstable();
     assert_eq!(keys, expected);
@@ -115,6 +119,7 @@ fn every_figure_of_a_closed_channel_is_there_and_nothing_changes() {
     assert!(figures["oldest_age_ms"].as_u64().is_some_and(|age| age < 60_000));
     let uuid = figures["uuid"].as_str().expect("text");
     assert_eq!(uuid.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+    assert_eq!((&figures["condition"], &figures["why"]), (&"closed".into(), &Value::Null));
     assert_eq!(with_role(&figures, "active").len(), 1);
     assert!(with_role(&figures, "spare").len() >= 2);
     assert!(figures["bytes"].as_u64().is_some_and(|bytes| 0 < bytes && bytes <= 1 << 20));
@@ -142,7 +147,8 @@ fn an_owner_at_work_is_seen_and_not_disturbed() {
         assert!(Instant::now() < deadline, "{figures}");
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert!(words(home.path(), 0).contains("at work"));
+    let words = words(home.path(), 0);
+    assert!(words.contains("at work") && words.contains("condition    open"), "{words}");
     // Whoever owns the channel still does.
     assert!(FileChannel::open(home.path().join("data"), small()).is_err());
     owner.kill().expect("it runs");
@@ -169,6 +175,41 @@ fn an_owner_that_puts_and_rolls_is_looked_at_all_along() {
         }
     });
     assert_eq!(figures(home.path(), 0)["events"], 0);
+}
+
+#[test]
+fn a_full_channel_says_so_and_who_pins_it() {
+    let home = home();
+    let channel = FileChannel::open(home.path().join("data"), small()).expect("it opens");
+    let filled = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let putter = scope.spawn(|| {
+            while !filled.load(Ordering::Relaxed) {
+                let mut put = channel.put_transaction();
+                put.put(&Event::new(vec![b'x'; 20_000])).expect("it fits");
+                put.commit().expect("there is space, or will be");
+            }
+        });
+        let deadline = Instant::now() + LONG;
+        loop {
+            let figures = figures(home.path(), 0);
+            if figures["condition"] == "full" {
+                let why = figures["why"].as_str().expect("a reason");
+                assert!(why.contains("cursor \"main\""), "{why}");
+                assert_eq!(figures["poisoned"], 0);
+                break;
+            }
+            assert!(Instant::now() < deadline, "{figures}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let words = words(home.path(), 0);
+        assert!(words.contains("condition    full: the channel"), "{words}");
+        filled.store(true, Ordering::Relaxed);
+        let mut take = channel.take_transaction("main").expect("it is open");
+        take.take_many(1000, Duration::ZERO).expect("they can be read");
+        take.commit().expect("it is open");
+        putter.join().expect("it did not panic");
+    });
 }
 
 #[test]

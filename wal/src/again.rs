@@ -7,7 +7,6 @@ use crate::checksum::Sum;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::log::{Log, Synced};
-use crate::queue::Ended;
 use crate::ranges::SeqRange;
 use crate::record::{Loss, LossReason, Record};
 use crate::replay::{Found, read_body, scan};
@@ -33,11 +32,10 @@ impl Engine {
             Some(synced) => self.try_again(log, *synced, end),
             None => Err(Error::failed()),
         };
-        if outcome.is_err() {
+        outcome.inspect_err(|error| {
             (log.next_lsn, log.next_seq) = end;
-            self.end(Ended::Failed);
-        }
-        outcome
+            self.fail(error);
+        })
     }
 
     fn try_again(&self, log: &mut Log, synced: Synced, end: (u64, u64)) -> Result<()> {

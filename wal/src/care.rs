@@ -8,6 +8,7 @@ use crate::engine::{Care, Engine, Shared};
 use crate::fs::write_all_at;
 use crate::options::{SPARES_RESERVED, SyncClass};
 use crate::segment::Segment;
+use crate::stats::Condition;
 use crate::sync::{Ordering, TryLockError, lock};
 
 /// How long the thread sleeps when nothing rings.
@@ -58,6 +59,7 @@ impl Engine {
         }
         let idle = self.tend_log();
         if self.check().is_err() {
+            self.show_status(&mut lock(&self.care));
             return;
         }
         self.make_space(idle);
@@ -91,9 +93,12 @@ impl Engine {
         }
         let idle = now.saturating_sub(log.last_write) >= self.options.watermark_after;
         let settled = idle && !log.unsynced;
-        if settled && log.wants_watermark() && log.write_watermark(&self.env).is_err() {
+        if settled
+            && log.wants_watermark()
+            && let Err(error) = log.write_watermark(&self.env)
+        {
             // The disk failed: whatever is written next must not go to that file.
-            self.leave_or_end(&mut log);
+            self.leave_or_end(&mut log, &error);
         }
         self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
         if self.news.capture.load(Ordering::Acquire) {
@@ -133,6 +138,9 @@ impl Engine {
 
     fn show_status(&self, care: &mut Care) {
         let Some(status) = &mut care.status else { return };
+        let (condition, why) = Condition::of(self);
+        let poisoned = self.news.poisoned.load(Ordering::Relaxed);
+        let trouble = lock(&self.news.trouble).clone();
         let (put, taken, pending, next_seq, open) = {
             let view = lock(&self.view);
             let open: u64 = view.cursors.values().map(|cursor| cursor.open_events()).sum();
@@ -140,7 +148,7 @@ impl Engine {
             (view.events_put, view.events_taken, state.pending(), state.next_seq, open)
         };
         let bytes = lock(&self.segments).bytes(&self.geometry);
-        status.store(&[
+        let figures = [
             ("wall_us", self.env.clock.wall_us().max(0) as u64),
             ("events", pending),
             ("next_seq", next_seq),
@@ -148,7 +156,10 @@ impl Engine {
             ("bytes", bytes),
             ("put", put),
             ("taken", taken),
-        ]);
+            ("condition", condition.code()),
+            ("poisoned", poisoned),
+        ];
+        status.store(&figures, why.or(trouble).as_deref());
     }
 
     /// Writes zeroes over the next spare, so that its first lap syncs as fast as later ones. It

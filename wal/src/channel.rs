@@ -252,7 +252,7 @@ impl Handle {
         drop(lock(&engine.log));
         if let Some(mut status) = lock(&engine.care).status.take() {
             // Whoever looks from now on should not think that somebody is at work.
-            status.store(&[("wall_us", 0)]);
+            status.store(&[("wall_us", 0)], None);
         }
         *lock(&engine.owner) = None;
     }

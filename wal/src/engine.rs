@@ -77,6 +77,10 @@ pub(crate) struct News {
     pub(crate) no_segment: Mutex<Option<String>>,
     /// What went wrong last, aside from the commits.
     pub(crate) trouble: Mutex<Option<String>>,
+    /// How many segments a failure has poisoned since the channel was opened.
+    pub(crate) poisoned: AtomicU64,
+    /// The failure that ended writing.
+    pub(crate) failure: Mutex<Option<String>>,
     /// What went to the disk.
     pub(crate) written: Mutex<Written>,
 }
@@ -89,6 +93,13 @@ impl Engine {
 
     pub(crate) fn is_manual(&self) -> bool {
         self.options.background == Background::Manual
+    }
+
+    /// Ends the channel after a failure: who looks at it is told which.
+    pub(crate) fn fail(&self, error: &Error) {
+        *lock(&self.news.failure) = Some(error.to_string());
+        self.note_trouble(error.to_string());
+        self.end(Ended::Failed);
     }
 
     /// Ends the channel: nothing is accepted any more, all waits end.
@@ -137,14 +148,14 @@ impl Engine {
     }
 
     fn refuse(&self, work: &PutWork, kind: ErrorKind) {
-        let text = self.why_full(work);
+        let text = self.why_full(u64::from(work.put.count));
         for slot in &work.slots {
             slot.complete(Err(Error::new(kind, text.clone())));
         }
     }
 
-    /// How full it is, why, and which cursor pins.
-    fn why_full(&self, work: &PutWork) -> String {
+    /// How full it is for a put of so many events, why, and which cursor pins.
+    pub(crate) fn why_full(&self, count: u64) -> String {
         let used = lock(&self.segments).bytes(&self.geometry);
         let view = lock(&self.view);
         let state = &view.state;
@@ -163,9 +174,7 @@ impl Engine {
         let no_segment = lock(&self.news.no_segment).clone();
         let limit = if let Some(why) = no_segment {
             format!("{why}, although segments use only {used} of {} bytes", self.geometry.bytes_max)
-        } else if state.events_max > 0
-            && state.pending() + u64::from(work.put.count) > state.events_max
-        {
+        } else if state.events_max > 0 && state.pending() + count > state.events_max {
             format!("{} of {} events wait", state.pending(), state.events_max)
         } else {
             format!("segments use {used} of {} bytes", self.geometry.bytes_max)

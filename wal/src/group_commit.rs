@@ -249,8 +249,7 @@ impl Engine {
         match outcome {
             Ok(()) => self.after_group(log),
             Err(error) => {
-                self.note_trouble(error.to_string());
-                self.end(crate::queue::Ended::Failed);
+                self.fail(&error);
             }
         }
     }

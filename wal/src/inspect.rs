@@ -16,6 +16,7 @@ use crate::record::{Loss, LossReason};
 use crate::replay::{Recovered, Window, replay};
 use crate::segment::Segment;
 use crate::state::State;
+use crate::stats::Condition;
 use crate::status;
 
 /// How often a look is begun again when the owner changed something meanwhile.
@@ -73,6 +74,12 @@ pub struct Inspection {
     pub quarantine_bytes: u64,
     /// Figures that the owner at work has left, if there is one; never older than a few seconds.
     pub live: Option<Vec<(String, u64)>>,
+    /// What the channel is, as the owner at work says; closed if there is none.
+    pub condition: Condition,
+    /// Segments that were poisoned since the owner at work opened the channel.
+    pub poisoned: u64,
+    /// Why it is not open, or else what went wrong last; as the owner at work says.
+    pub why: Option<String>,
 }
 
 /// A segment, seen from outside.
@@ -216,7 +223,7 @@ fn look_once(dir: &Path, env: &Env) -> Result<Inspection> {
     let bytes = ours.map(|entry| entry.allocated_bytes).sum();
     let mut inspection = describe(&recovered, &directory, bytes);
     inspection.quarantine_bytes = quarantine::used_bytes(env, dir);
-    inspection.live = live_figures(env, dir);
+    show_live(env, dir, &mut inspection);
     inspection.oldest_us = inspection
         .oldest_seq
         .and_then(|seq| written_us(env, dir, &directory, &recovered.state, seq));
@@ -256,6 +263,9 @@ fn describe(recovered: &Recovered, directory: &Directory, bytes: u64) -> Inspect
         from_checkpoint: recovered.report.from_checkpoint,
         quarantine_bytes: 0,
         live: None,
+        condition: Condition::Closed,
+        poisoned: 0,
+        why: None,
     }
 }
 
@@ -296,13 +306,31 @@ fn segments(state: &State, directory: &Directory) -> Vec<SegmentInfo> {
     all
 }
 
-/// The figures of an owner at work: an old page is one that nobody keeps.
-fn live_figures(env: &Env, dir: &Path) -> Option<Vec<(String, u64)>> {
-    const FRESH_US: u64 = 3_000_000;
+/// Adds what the owner at work says, if there is one.
+fn show_live(env: &Env, dir: &Path, inspection: &mut Inspection) {
+    let Some(page) = status_page(env, dir) else { return };
+    let Some(mut figures) = live_figures(env, &page) else { return };
+    let condition = figures.iter().position(|(key, _)| key == "condition");
+    let condition = condition.and_then(|at| Condition::from_code(figures.remove(at).1));
+    let poisoned = figures.iter().find(|(key, _)| key == "poisoned");
+    inspection.condition = condition.unwrap_or(Condition::Open);
+    inspection.poisoned = poisoned.map_or(0, |(_, count)| *count);
+    inspection.why = status::parse_words(&page);
+    inspection.live = Some(figures);
+}
+
+fn status_page(env: &Env, dir: &Path) -> Option<Vec<u8>> {
     let file = env.fs.open(&names::path(dir, names::STATUS), Mode::Read).ok()?;
     let mut page = vec![0; 4096];
     let got = read_full_at(&*file, &mut page, 0).ok()?;
-    let figures = status::parse(&page[..got])?;
+    page.truncate(got);
+    Some(page)
+}
+
+/// The figures of an owner at work: an old page is one that nobody keeps.
+fn live_figures(env: &Env, page: &[u8]) -> Option<Vec<(String, u64)>> {
+    const FRESH_US: u64 = 3_000_000;
+    let figures = status::parse(page)?;
     let (_, wall_us) = figures.iter().find(|(key, _)| key == "wall_us")?;
     let now = env.clock.wall_us().max(0) as u64;
     (now.abs_diff(*wall_us) <= FRESH_US).then_some(figures)

@@ -372,6 +372,7 @@ impl Engine {
             self.note_synced(&mut log);
             self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
         }
+        lock(&self.segments).give_up_spares(&self.geometry);
         self.recycle_all();
         let is_new = lock(&self.view).state.generation == 1;
         self.keep_back_spares(is_new)

@@ -135,7 +135,7 @@ impl Engine {
                     segments.free.append(&mut failed);
                     return;
                 };
-                let keep = segments.wants_spares()
+                let keep = segments.wants_spares(&self.geometry)
                     && !segment.poisoned
                     && segment.len_bytes == self.geometry.segment_bytes;
                 segments.making += 1;
@@ -207,7 +207,11 @@ impl Engine {
     }
 
     fn remove_segment(&self, segment: &Segment) -> io::Result<()> {
-        self.env.fs.remove(&names::path(&self.dir, &segment.name))?;
+        match self.env.fs.remove(&names::path(&self.dir, &segment.name)) {
+            // An earlier try came as far as this, and its sync of the directory failed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
         self.env.fs.sync_dir(&self.dir)
     }
 

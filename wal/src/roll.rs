@@ -1,5 +1,6 @@
 //! Where the log goes on: the active segment, the next one, another one after a failure.
 
+use std::fmt::Display;
 use std::io;
 
 use crate::block::Body;
@@ -10,7 +11,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Mode;
 use crate::log::{Log, Synced};
 use crate::options::SyncClass;
-use crate::queue::Ended;
 use crate::ranges::SeqRange;
 use crate::record::{Loss, Record};
 use crate::segment::Segment;
@@ -61,13 +61,15 @@ impl Engine {
     ) -> Result<()> {
         let failed = log.active.name.clone();
         let doubt = |error: &dyn std::fmt::Display| in_doubt(&failed, first, &error.to_string());
-        self.leave_poisoned(log).map_err(|error| doubt(&error))?;
+        self.leave_poisoned(log, first).map_err(|error| doubt(&error))?;
         self.make_room(log, body.block_bytes()).map_err(|error| doubt(&error))?;
         log.append(&self.env, body, next_seq, log.class.is_commit()).map_err(|error| doubt(&error))
     }
 
     /// Goes on in a fresh segment after a failure of the active one.
-    pub(crate) fn leave_poisoned(&self, log: &mut Log) -> Result<()> {
+    pub(crate) fn leave_poisoned(&self, log: &mut Log, why: &dyn Display) -> Result<()> {
+        self.news.poisoned.fetch_add(1, Ordering::Relaxed);
+        self.note_trouble(format!("segment {} is poisoned: {why}", log.active.name));
         if let Some(active) = lock(&self.segments).live.get_mut(&log.active.id) {
             active.poisoned = true;
         }
@@ -82,10 +84,10 @@ impl Engine {
     /// Ends the active segment and goes on in the next one.
     pub(crate) fn roll(&self, log: &mut Log) -> Result<()> {
         let next = self.next_segment(log)?;
-        if log.write_seal(&self.env, &next).is_err() {
+        if let Err(error) = log.write_seal(&self.env, &next) {
             // Everything acknowledged is synced; the seal says so only for convenience.
             lock(&self.segments).add_spare(next);
-            return self.leave_poisoned(log);
+            return self.leave_poisoned(log, &error);
         }
         let mut state = self.state_now(log);
         match self.begin_in(log, next, &mut state, true) {
@@ -94,7 +96,7 @@ impl Engine {
                 Ok(())
             }
             // The new segment failed before anything relied on it: once more, with another one.
-            Err(_) => self.leave_poisoned(log),
+            Err(error) => self.leave_poisoned(log, &error),
         }
     }
 
@@ -183,8 +185,8 @@ impl Engine {
             // The State at the head of the next segment says the same.
             return self.roll(log);
         }
-        if log.append(&self.env, &body, log.next_seq, true).is_err() {
-            return self.leave_poisoned(log);
+        if let Err(error) = log.append(&self.env, &body, log.next_seq, true) {
+            return self.leave_poisoned(log, &error);
         }
         self.adopt(log, state, &[]);
         Ok(())
@@ -228,16 +230,15 @@ impl Engine {
         log.last_sync = self.env.clock.monotonic();
         match log.sync() {
             Ok(()) => self.note_synced(log),
-            Err(_) => self.leave_or_end(log),
+            Err(error) => self.leave_or_end(log, &error),
         }
     }
 
     /// Goes on elsewhere after a failure that no commit waits for; if that fails too, the channel
     /// ends.
-    pub(crate) fn leave_or_end(&self, log: &mut Log) {
-        if let Err(error) = self.leave_poisoned(log) {
-            self.note_trouble(error.to_string());
-            self.end(Ended::Failed);
+    pub(crate) fn leave_or_end(&self, log: &mut Log, why: &dyn Display) {
+        if let Err(error) = self.leave_poisoned(log, why) {
+            self.fail(&error);
         }
     }
 

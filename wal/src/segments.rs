@@ -54,8 +54,27 @@ impl Segments {
     }
 
     /// Whether a free segment should become a spare; otherwise it goes.
-    pub(crate) fn wants_spares(&self) -> bool {
-        self.spares.len() + self.making < SPARES_RESERVED + SPARES_AHEAD
+    pub(crate) fn wants_spares(&self, geometry: &Geometry) -> bool {
+        let wanted = self.spares.len() + self.making < SPARES_RESERVED + SPARES_AHEAD;
+        wanted && (self.may_make(geometry) || self.spares.len() < self.spares_beyond(geometry))
+    }
+
+    /// How many spares are kept although the limit has no room for them: some for acks, when it
+    /// was lowered below what is live.
+    fn spares_beyond(&self, geometry: &Geometry) -> usize {
+        let live: u64 = self.live.values().map(|segment| segment.len_bytes).sum();
+        let lowered = live > geometry.segments_max * geometry.segment_bytes;
+        if lowered { SPARES_RESERVED } else { 0 }
+    }
+
+    /// Gives up spares that the limit has no room for: a power cut may bring back a file whose
+    /// removal was not durable.
+    pub(crate) fn give_up_spares(&mut self, geometry: &Geometry) {
+        let live: u64 = self.live.values().map(|segment| segment.len_bytes).sum();
+        let most = geometry.segments_max * geometry.segment_bytes;
+        let room = (most.saturating_sub(live) / geometry.segment_bytes) as usize;
+        let kept = room.max(self.spares_beyond(geometry)).min(self.spares.len());
+        self.free.extend(self.spares.drain(kept..));
     }
 
     /// Whether puts may go into a block that needs `rolls` further segments: the reserved spares

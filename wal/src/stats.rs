@@ -4,20 +4,62 @@ use crate::engine::Engine;
 use crate::options::SyncClass;
 use crate::queue::Ended;
 use crate::record::Loss;
-use crate::sync::lock;
+use crate::sync::{Ordering, lock};
 
-/// What a channel is at a moment.
+/// What a channel is at a moment. That segments were poisoned ([`Stats::poisoned`]) and the log went
+/// on without them changes nothing about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Condition {
     /// It takes puts.
     Open,
-    /// Puts wait for space.
+    /// Puts wait for space; [`Stats::why`] says which, and what pins it.
     Full,
-    /// A failure of the disk ended writing; it must be opened again.
+    /// Read-only: a failure of the disk, which [`Stats::why`] names, ended writing. It takes no
+    /// puts and no acknowledgements until it is opened again.
     Failed,
     /// It was closed.
     Closed,
+}
+
+impl Condition {
+    /// The condition in a word: `open`, `full`, `read-only`, `closed`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Condition::Open => "open",
+            Condition::Full => "full",
+            Condition::Failed => "read-only",
+            Condition::Closed => "closed",
+        }
+    }
+
+    const ALL: [Condition; 4] =
+        [Condition::Open, Condition::Full, Condition::Failed, Condition::Closed];
+
+    /// Its number on the status page.
+    pub(crate) fn code(self) -> u64 {
+        self as u64
+    }
+
+    pub(crate) fn from_code(code: u64) -> Option<Condition> {
+        Condition::ALL.into_iter().find(|condition| condition.code() == code)
+    }
+
+    /// What an engine is at this moment, and why, unless it is open.
+    pub(crate) fn of(engine: &Engine) -> (Condition, Option<String>) {
+        let (ended, waiting) = {
+            let queue = lock(&engine.queue);
+            // The one that found no room may have been refused meanwhile.
+            let count = queue.puts.front().map_or(1, |work| u64::from(work.put.count));
+            (queue.ended, queue.blocked.then_some(count))
+        };
+        match (ended, waiting) {
+            (Some(Ended::Closed), _) => (Condition::Closed, None),
+            (Some(Ended::Failed), _) => (Condition::Failed, lock(&engine.news.failure).clone()),
+            (None, Some(count)) => (Condition::Full, Some(engine.why_full(count))),
+            (None, None) => (Condition::Open, None),
+        }
+    }
 }
 
 /// Figures of an open channel.
@@ -28,6 +70,11 @@ pub struct Stats {
     pub uuid: [u8; 16],
     /// Whether it takes puts.
     pub condition: Condition,
+    /// Why puts wait, if it is full; what ended writing, if it is read-only.
+    pub why: Option<String>,
+    /// Segments that a failed write or sync has poisoned since the channel was opened. The log
+    /// went on without them, and [`Stats::trouble`] says what failed.
+    pub poisoned: u64,
     /// When a commit is acknowledged.
     pub sync: SyncClass,
     /// Events that the slowest cursor has still to acknowledge.
@@ -76,7 +123,8 @@ pub struct Stats {
     pub commits: u64,
     /// Bytes of recent events in memory.
     pub tail_bytes: usize,
-    /// What went wrong last beside the commits: a checkpoint, a spare, quarantine.
+    /// What went wrong last, though the channel went on: a segment was poisoned; a checkpoint, a
+    /// spare, quarantine failed.
     pub trouble: Option<String>,
 }
 
@@ -98,15 +146,7 @@ pub struct CursorStats {
 
 impl Stats {
     pub(crate) fn of(engine: &Engine) -> Stats {
-        let condition = {
-            let queue = lock(&engine.queue);
-            match queue.ended {
-                Some(Ended::Closed) => Condition::Closed,
-                Some(Ended::Failed) => Condition::Failed,
-                None if queue.blocked => Condition::Full,
-                None => Condition::Open,
-            }
-        };
+        let (condition, why) = Condition::of(engine);
         let written = *lock(&engine.news.written);
         let trouble = lock(&engine.news.trouble).clone();
         let segments = lock(&engine.segments);
@@ -125,6 +165,8 @@ impl Stats {
         Stats {
             uuid: state.uuid,
             condition,
+            why,
+            poisoned: engine.news.poisoned.load(Ordering::Relaxed),
             sync: engine.options.sync,
             events: state.pending(),
             events_max: state.events_max,

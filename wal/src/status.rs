@@ -1,7 +1,8 @@
 //! The status page: a small mapped file with live figures, for those who look from outside.
 //!
-//! It is never synced and never believed at open. Its text is one line of `key=value` pairs, with
-//! a checksum in front, so that a reader who comes in the middle of a change looks again.
+//! It is never synced and never believed at open. Its text is a line of `key=value` pairs and, if
+//! there is something to be said, a line of words; each with a checksum in front, so that a reader
+//! who comes in the middle of a change looks again.
 
 use std::path::Path;
 
@@ -11,6 +12,8 @@ use crate::fs::Page;
 use crate::names;
 
 const PAGE_BYTES: usize = 4096;
+/// As much of the words is shown; the figures take some hundred bytes.
+const WORDS_BYTES_MAX: usize = 2048;
 
 /// The page of a channel.
 #[derive(Debug)]
@@ -25,25 +28,42 @@ impl Status {
         Some(Status { page })
     }
 
-    /// Puts new figures there.
-    pub(crate) fn store(&mut self, figures: &[(&str, u64)]) {
-        let words: Vec<String> =
+    /// Puts new figures there, and what is to be said.
+    pub(crate) fn store(&mut self, figures: &[(&str, u64)], words: Option<&str>) {
+        let pairs: Vec<String> =
             figures.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let text = words.join(" ");
-        let mut line = format!("{:08x} {text}\n", crc(text.as_bytes()));
-        line.truncate(PAGE_BYTES);
-        self.page.store(line.as_bytes());
+        let mut page = line(&pairs.join(" "));
+        let words = words.unwrap_or_default().replace(|c: char| c.is_control(), " ");
+        let cut = words.char_indices().map(|(at, c)| at + c.len_utf8());
+        let end = cut.take_while(|&end| end <= WORDS_BYTES_MAX).last().unwrap_or(0);
+        page += &line(&words[..end]);
+        self.page.store(page.as_bytes());
     }
 }
 
-/// Reads a page's text; `None` if it is not whole.
-pub(crate) fn parse(bytes: &[u8]) -> Option<Vec<(String, u64)>> {
+fn line(text: &str) -> String {
+    format!("{:08x} {text}\n", crc(text.as_bytes()))
+}
+
+/// The text of the line that the bytes begin with, and what is behind it; `None` if it is not whole.
+fn first_line(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().position(|&byte| byte == b'\n')?;
     let line = std::str::from_utf8(&bytes[..end]).ok()?;
     let (sum, text) = line.split_once(' ')?;
-    if u32::from_str_radix(sum, 16).ok()? != crc(text.as_bytes()) {
-        return None;
-    }
+    let whole = u32::from_str_radix(sum, 16).ok()? == crc(text.as_bytes());
+    whole.then_some((text, &bytes[end + 1..]))
+}
+
+/// Reads the words of a page, if there are any and they are whole.
+pub(crate) fn parse_words(bytes: &[u8]) -> Option<String> {
+    let (_, rest) = first_line(bytes)?;
+    let (words, _) = first_line(rest)?;
+    (!words.is_empty()).then(|| words.to_owned())
+}
+
+/// Reads the figures of a page; `None` if they are not whole.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Vec<(String, u64)>> {
+    let (text, _) = first_line(bytes)?;
     let pairs = text.split(' ').map(|word| {
         let (key, value) = word.split_once('=')?;
         Some((key.to_owned(), value.parse().ok()?))
@@ -59,7 +79,9 @@ mod tests {
     fn a_page_is_read_whole_or_not_at_all() {
         let text = "a=1 b=18446744073709551615";
         let mut page = format!("{:08x} {text}\n", crc(text.as_bytes())).into_bytes();
+        page.extend(line("why not").as_bytes());
         page.resize(PAGE_BYTES, 0);
+        assert_eq!(parse_words(&page).as_deref(), Some("why not"));
         let figures = parse(&page).expect("a whole page");
         assert_eq!(figures[1], ("b".to_owned(), u64::MAX));
         page[10] ^= 1;

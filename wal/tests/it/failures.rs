@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use forebay_wal::fs::sim::{Fault, Survive};
+use forebay_wal::fs::sim::{Call, Fault, Survive};
 use forebay_wal::{Channel, Condition, ErrorKind, SyncClass};
 
-use forebay_proof::lab::{Lab, ack, for_seeds, peek, put, rises};
+use forebay_proof::lab::{Lab, ack, drain, for_seeds, peek, put, rises};
 use forebay_proof::model::{Dice, id_of, options};
 
 /// What the script did, as far as it was told.
@@ -346,4 +346,54 @@ fn p10_a_write_that_fails_after_others_that_are_not_synced_loses_nothing() {
             assert_eq!(ids(&channel, "main"), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         }
     }
+}
+
+/// What the owner says, and what who looks from outside is told.
+fn says(lab: &Lab, channel: &Channel) -> (Condition, u64, String) {
+    channel.tend();
+    let (stats, seen) = (channel.stats(), lab.inspect());
+    assert_eq!((stats.condition, stats.poisoned), (seen.condition, seen.poisoned));
+    assert_eq!(stats.why.or(stats.trouble), seen.why);
+    (seen.condition, seen.poisoned, seen.why.unwrap_or_default())
+}
+
+#[test]
+fn p9_p10_the_channel_says_whether_it_is_open_full_poisoned_or_read_only() {
+    let (lab, channel, _) = started();
+    put(&channel, [1]).expect("room");
+    assert_eq!(says(&lab, &channel), (Condition::Open, 0, String::new()));
+
+    lab.fs.fail_nth(Call::SyncData, 0, Fault::SyncFails);
+    put(&channel, [2]).expect("it went on elsewhere");
+    let (condition, poisoned, trouble) = says(&lab, &channel);
+    assert_eq!((condition, poisoned), (Condition::Open, 1));
+    assert!(
+        trouble.contains("00001.wal is poisoned") && trouble.contains("os error 5"),
+        "{trouble}"
+    );
+
+    let mut id = 3;
+    while put(&channel, [id]).is_ok() {
+        id += 1;
+    }
+    let (condition, poisoned, why) = says(&lab, &channel);
+    assert_eq!((condition, poisoned), (Condition::Full, 1));
+    assert!(why.contains("cursor \"main\" has") && why.contains("the oldest is seq 1"), "{why}");
+    drain(&channel, "main");
+    lab.idle(&channel);
+    put(&channel, [id]).expect("room again");
+    assert_eq!(says(&lab, &channel).0, Condition::Open);
+
+    lab.fs.fail_nth_and_later(Call::SyncData, 0, Fault::SyncFails);
+    assert_eq!(put(&channel, [id + 1]).expect_err("no sync").kind(), ErrorKind::InDoubt);
+    lab.fs.heal();
+    let (condition, poisoned, why) = says(&lab, &channel);
+    assert_eq!((condition, poisoned), (Condition::Failed, 2));
+    assert_eq!(condition.word(), "read-only");
+    assert!(why.contains("os error 5") && why.contains("opened again"), "{why}");
+
+    drop(channel);
+    assert_eq!(lab.inspect().condition, Condition::Closed);
+    let channel = lab.open();
+    assert_eq!(says(&lab, &channel), (Condition::Open, 0, String::new()));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::content::SECTOR_BYTES;
-use super::faults::{Fault, enospc, refuse};
+use super::faults::{Call, Fault, enospc, refuse};
 use super::names::NodeId;
 use super::node::Node;
 use super::state::{State, split};
@@ -16,7 +16,7 @@ use crate::fs::{Entry, File, Fs, Kind, Lock, Mode, Page};
 impl Fs for SimFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         let mut state = lock(&self.shared);
-        refuse(state.begin(|| format!("create_dir {}", path.display()))?)?;
+        refuse(state.begin(Call::CreateDir, || format!("create_dir {}", path.display()))?)?;
         for dir in path.ancestors() {
             if state.find(dir).is_ok() {
                 return Err(io::ErrorKind::NotADirectory.into());
@@ -28,7 +28,7 @@ impl Fs for SimFs {
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let mut state = lock(&self.shared);
-        state.check_alive()?;
+        state.look(Call::List)?;
         let files: Vec<(String, NodeId)> =
             state.names(dir)?.seen().map(|(name, id)| (name.to_owned(), id)).collect();
         let mut entries = Vec::new();
@@ -54,15 +54,15 @@ impl Fs for SimFs {
 
     fn open(&self, path: &Path, mode: Mode) -> io::Result<Arc<dyn File>> {
         let mut state = lock(&self.shared);
-        state.check_alive()?;
         let node = if mode == Mode::CreateNew {
-            let fault = state.begin(|| format!("create {}", path.display()))?;
+            let fault = state.begin(Call::Create, || format!("create {}", path.display()))?;
             refuse(fault)?;
             if state.dirs.contains_key(path) || state.find(path).is_ok() {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
             state.create(path)?
         } else {
+            state.look(Call::Open)?;
             state.find(path)?
         };
         state.node(node).opens += 1;
@@ -72,19 +72,21 @@ impl Fs for SimFs {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = lock(&self.shared);
-        refuse(state.begin(|| format!("rename {} {}", from.display(), to.display()))?)?;
+        refuse(
+            state.begin(Call::Rename, || format!("rename {} {}", from.display(), to.display()))?,
+        )?;
         state.rename(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = lock(&self.shared);
-        refuse(state.begin(|| format!("remove {}", path.display()))?)?;
+        refuse(state.begin(Call::Remove, || format!("remove {}", path.display()))?)?;
         state.remove(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = lock(&self.shared);
-        let fault = state.begin(|| format!("sync_dir {}", dir.display()))?;
+        let fault = state.begin(Call::SyncDir, || format!("sync_dir {}", dir.display()))?;
         let failed = state.failed_sync(fault);
         let names = state.names(dir)?;
         match failed {
@@ -101,6 +103,7 @@ impl Fs for SimFs {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let mut state = lock(&self.shared);
+        state.look(Call::Lock)?;
         let node = find_or_create(&mut state, path)?;
         if !state.locks.insert(node) {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -110,13 +113,14 @@ impl Fs for SimFs {
 
     fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
         let mut state = lock(&self.shared);
-        state.check_alive()?;
+        state.look(Call::Space)?;
         state.names(dir)?;
         Ok(state.free_bytes())
     }
 
     fn page(&self, path: &Path, len_bytes: usize) -> io::Result<Box<dyn Page>> {
         let mut state = lock(&self.shared);
+        state.look(Call::Page)?;
         let node = find_or_create(&mut state, path)?;
         if state.node(node).cached().len_bytes() > len_bytes as u64 {
             state.node(node).truncate(len_bytes as u64);
@@ -131,7 +135,7 @@ fn find_or_create(state: &mut State, path: &Path) -> io::Result<NodeId> {
     state.check_alive()?;
     match state.find(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            refuse(state.begin(|| format!("create {}", path.display()))?)?;
+            refuse(state.begin(Call::Create, || format!("create {}", path.display()))?)?;
             state.create(path)
         }
         result => result,
@@ -156,11 +160,11 @@ impl SimFile {
         if self.writable { Ok(()) } else { Err(rustix::io::Errno::BADF.into()) }
     }
 
-    fn sync(&self, op: &str, make_durable: impl FnOnce(&mut Node)) -> io::Result<()> {
+    fn sync(&self, call: Call, op: &str, make_durable: impl FnOnce(&mut Node)) -> io::Result<()> {
         let mut state = lock(&self.shared);
         state.check_alive()?;
         let name = state.node(self.node).name.clone();
-        let fault = state.begin(|| format!("{op} {name}"))?;
+        let fault = state.begin(call, || format!("{op} {name}"))?;
         match state.failed_sync(fault) {
             Some(mut picker) => {
                 state.node(self.node).fail_sync(&mut picker);
@@ -184,25 +188,25 @@ impl Drop for SimFile {
 impl File for SimFile {
     fn len_bytes(&self) -> io::Result<u64> {
         let mut state = lock(&self.shared);
-        state.check_alive()?;
+        state.look(Call::Len)?;
         Ok(state.node(self.node).cached().len_bytes())
     }
 
     fn allocated_bytes(&self) -> io::Result<u64> {
         let mut state = lock(&self.shared);
-        state.check_alive()?;
+        state.look(Call::Len)?;
         Ok(state.node(self.node).cached().allocated_bytes())
     }
 
     fn read_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
         let mut state = lock(&self.shared);
-        state.check_alive()?;
+        state.look(Call::Read)?;
         state.node(self.node).read(buf, offset_bytes)
     }
 
     fn read_medium_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
         let mut state = lock(&self.shared);
-        state.check_alive()?;
+        state.look(Call::ReadMedium)?;
         state.node(self.node).read_medium(buf, offset_bytes)
     }
 
@@ -213,7 +217,8 @@ impl File for SimFile {
         let mut state = lock(&self.shared);
         state.check_alive()?;
         let name = state.node(self.node).name.clone();
-        let fault = state.begin(|| format!("write {name} {offset_bytes}+{}", bytes.len()))?;
+        let fault =
+            state.begin(Call::Write, || format!("write {name} {offset_bytes}+{}", bytes.len()))?;
         refuse(fault)?;
         let free_bytes = state.free_bytes();
         let content = state.node(self.node).cached();
@@ -230,11 +235,11 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.sync("sync_data", Node::sync_data)
+        self.sync(Call::SyncData, "sync_data", Node::sync_data)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.sync("sync_all", Node::sync_all)
+        self.sync(Call::SyncAll, "sync_all", Node::sync_all)
     }
 
     fn allocate(&self, len_bytes: u64) -> io::Result<()> {
@@ -242,7 +247,7 @@ impl File for SimFile {
         let mut state = lock(&self.shared);
         state.check_alive()?;
         let name = state.node(self.node).name.clone();
-        refuse(state.begin(|| format!("allocate {name} {len_bytes}"))?)?;
+        refuse(state.begin(Call::Allocate, || format!("allocate {name} {len_bytes}"))?)?;
         state.allocate(self.node, len_bytes)
     }
 }
@@ -260,7 +265,7 @@ impl Lock for SimLock {
         let mut state = lock(&self.shared);
         state.check_alive()?;
         let name = state.node(self.node).name.clone();
-        refuse(state.begin(|| format!("describe {name}"))?)?;
+        refuse(state.begin(Call::Describe, || format!("describe {name}"))?)?;
         let room = state.free_bytes() + state.node(self.node).cached().allocated_bytes();
         if room < SECTOR_BYTES as u64 {
             return Err(enospc());

@@ -7,7 +7,9 @@
 //! there, and still not synced.
 //!
 //! Every call that changes or syncs something is an operation with a number, from 0. A test
-//! plans faults by these numbers, and reads in [`SimFs::op_log`] what they were.
+//! plans faults by these numbers, and reads in [`SimFs::op_log`] what they were. Every call, those
+//! that only look included, also has a number among the calls of its kind ([`Call`]), and a test
+//! may plan faults by those.
 //!
 //! | file | holds |
 //! | --- | --- |
@@ -39,7 +41,7 @@ mod state;
 mod survive;
 mod world;
 
-pub use faults::Fault;
+pub use faults::{Call, Fault};
 pub use survive::Survive;
 pub use world::{SimClock, SimRandom, sim_env};
 
@@ -82,20 +84,38 @@ impl SimFs {
 
     /// Plans a fault for one operation.
     pub fn fail_at(&self, op_index: u64, fault: Fault) {
-        lock(&self.shared).plan.at.insert(op_index, fault);
+        lock(&self.shared).plan.fail_at(op_index, fault);
     }
 
     /// Plans a fault for every operation from this one on, until another that is planned from a
     /// later one takes over.
     pub fn fail_from(&self, op_index: u64, fault: Fault) {
-        lock(&self.shared).plan.from.insert(op_index, fault);
+        lock(&self.shared).plan.fail_from(op_index, fault);
+    }
+
+    /// Plans a fault for one call of a kind: the one that comes after `n` more of that kind.
+    pub fn fail_nth(&self, call: Call, n: u64, fault: Fault) {
+        let mut state = lock(&self.shared);
+        let number = state.calls(call) + n;
+        state.plan.fail_call_at(call, number, fault);
+    }
+
+    /// Plans a fault for every call of a kind that comes after `n` more of that kind, until
+    /// another that is planned from a later one takes over.
+    pub fn fail_nth_and_later(&self, call: Call, n: u64, fault: Fault) {
+        let mut state = lock(&self.shared);
+        let number = state.calls(call) + n;
+        state.plan.fail_calls_from(call, number, fault);
+    }
+
+    /// How many calls of a kind there were so far, whether they went well or not.
+    pub fn calls(&self, call: Call) -> u64 {
+        lock(&self.shared).calls(call)
     }
 
     /// Forgets all faults that were planned: the disk is well again.
     pub fn heal(&self) {
-        let plan = &mut lock(&self.shared).plan;
-        plan.at.clear();
-        plan.from.clear();
+        lock(&self.shared).plan.heal();
     }
 
     /// Plans a crash: this operation is not done, and every call fails from then on. What is found

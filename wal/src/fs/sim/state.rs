@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::faults::{Fault, Plan, crashed, enospc};
+use super::faults::{Call, Fault, Plan, crashed, enospc, refuse};
 use super::names::{Names, NodeId};
 use super::node::Node;
 use super::survive::{Dice, Picker, Survive};
@@ -23,6 +23,8 @@ pub(super) struct State {
     pub(super) plan: Plan,
     /// One line for each operation since this disk was made, in their order.
     pub(super) op_log: Vec<String>,
+    /// How many calls of each kind there were.
+    calls: BTreeMap<Call, u64>,
     /// The power is cut, or the process killed: every call fails.
     pub(super) dead: bool,
 }
@@ -38,6 +40,7 @@ impl State {
             capacity_bytes: CAPACITY_BYTES,
             plan: Plan::default(),
             op_log: Vec::new(),
+            calls: BTreeMap::new(),
             dead: false,
         }
     }
@@ -74,6 +77,7 @@ impl State {
             locks: BTreeSet::new(),
             plan: Plan::default(),
             op_log: Vec::new(),
+            calls: BTreeMap::new(),
             dead: false,
             ..self.clone()
         };
@@ -89,19 +93,45 @@ impl State {
     }
 
     /// Every operation passes here: it is counted, traced, and may meet its fault.
-    pub(super) fn begin(&mut self, text: impl FnOnce() -> String) -> io::Result<Option<Fault>> {
+    pub(super) fn begin(
+        &mut self,
+        call: Call,
+        text: impl FnOnce() -> String,
+    ) -> io::Result<Option<Fault>> {
+        assert!(call.is_operation());
         self.check_alive()?;
         let op = self.op_log.len() as u64;
         if self.plan.crashes(op) {
             self.dead = true;
             return Err(crashed());
         }
-        let fault = self.plan.fault(op);
+        let number = self.count(call);
+        let fault = self.plan.fault(Some(op), call, number);
         self.op_log.push(match fault {
             Some(fault) => format!("{} ({fault:?})", text()),
             None => text(),
         });
         Ok(fault)
+    }
+
+    /// Every call that changes nothing passes here: it is counted, and may fail.
+    pub(super) fn look(&mut self, call: Call) -> io::Result<()> {
+        assert!(!call.is_operation());
+        self.check_alive()?;
+        let number = self.count(call);
+        refuse(self.plan.fault(None, call, number))
+    }
+
+    /// How many calls of a kind there were.
+    pub(super) fn calls(&self, call: Call) -> u64 {
+        self.calls.get(&call).copied().unwrap_or(0)
+    }
+
+    /// Counts a call; its number among those of its kind.
+    fn count(&mut self, call: Call) -> u64 {
+        let calls = self.calls.entry(call).or_default();
+        *calls += 1;
+        *calls - 1
     }
 
     /// Dice for the operation that began last. They depend on nothing but the seed and its number.
