@@ -36,7 +36,8 @@ pub(crate) struct State {
     pub(crate) cursors: BTreeMap<u32, CursorState>,
     pub(crate) producers: BTreeMap<String, u64>,
     pub(crate) positions: BTreeMap<String, Bytes>,
-    /// Seqs that no cursor will ever see: lost, dropped, never used.
+    /// Seqs that no cursor will ever see: lost, dropped, never used; and those of segments that
+    /// were reclaimed while an older one is still needed.
     pub(crate) absent: RangeSet,
     pub(crate) ledger: Ledger,
     /// Damaged ranges to copy to quarantine when their segment is reclaimed.
@@ -240,11 +241,16 @@ impl State {
         if self.cursors.is_empty() {
             missed = range.len();
         }
+        self.make_unavailable(range);
+        missed
+    }
+
+    /// No cursor that is made from now on will see `range`.
+    pub(crate) fn make_unavailable(&mut self, range: SeqRange) {
         self.absent.insert(range);
         while self.absent.pieces() > ABSENT_KEPT {
             self.absent.pop_front(u64::MAX);
         }
-        missed
     }
 
     /// Forgets what lies before the oldest live segment.

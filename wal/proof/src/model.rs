@@ -7,6 +7,7 @@
 //! beginning of the journal is there, each of its changes whole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 pub use crate::common::{DIR, Dice, event, id_of, options};
 
@@ -44,7 +45,7 @@ pub struct Seen {
     pub next_seq: u64,
     /// How many losses were ever noticed, and the seqs that the last ones name.
     pub losses: u64,
-    pub lost: Vec<std::ops::Range<u64>>,
+    pub lost: Vec<Range<u64>>,
 }
 
 /// A queue at one moment.
@@ -86,6 +87,19 @@ impl Queue {
             }
             Change::Removed { cursor } => {
                 self.waiting.remove(cursor);
+            }
+        }
+    }
+
+    /// The ledger names some of the events from a place on: nobody waits for them any more.
+    fn lose(&mut self, named: &[Range<u64>], from: usize, lost: &mut BTreeSet<usize>) {
+        for place in from..self.log.len() {
+            let seq = self.log[place].1;
+            if seq.is_some_and(|seq| named.iter().any(|range| range.contains(&seq))) {
+                lost.insert(place);
+                self.waiting.values_mut().for_each(|waiting| {
+                    waiting.remove(&place);
+                });
             }
         }
     }
@@ -324,22 +338,14 @@ impl Model {
         self.refused.clear();
     }
 
-    /// The ledger names more: only what a weaker class had not synced may be lost (P6).
-    pub fn lose(&mut self, losses: u64, lost: &[std::ops::Range<u64>]) -> Verdict<()> {
+    /// The ledger names more. Only what a weaker class had not synced may be lost: the rest stays
+    /// in the model, and will be missed (P1, P6).
+    pub fn lose(&mut self, losses: u64, lost: &[Range<u64>]) -> Verdict<()> {
         if losses == self.losses {
             return Ok(());
         }
         self.losses = losses;
-        for place in 0..self.now.log.len() {
-            let Some(seq) = self.now.log[place].1 else { continue };
-            let named = lost.iter().any(|range| range.contains(&seq));
-            if named && self.lost.insert(place) && place < self.sure.log.len() {
-                return Err(format!("{:?} was synced and is lost", self.now.log[place]));
-            }
-        }
-        for waiting in self.now.waiting.values_mut() {
-            waiting.retain(|place| !self.lost.contains(place));
-        }
+        self.now.lose(lost, self.sure.log.len(), &mut self.lost);
         self.sure = self.now.clone();
         self.journal.clear();
         Ok(())
@@ -379,8 +385,13 @@ impl Model {
         let (mut found, mut why) = (None, None);
         for kept in 0..=len {
             if kept >= least {
-                match queue.differs(seen) {
-                    None => found = Some((kept, queue.clone())),
+                let (mut there, mut lost) = (queue.clone(), self.lost.clone());
+                if cut && self.weak {
+                    // After a failure the rest may go on without what the ledger names.
+                    there.lose(&seen.lost, self.sure.log.len(), &mut lost);
+                }
+                match there.differs(seen) {
+                    None => found = Some((there, lost)),
                     differs => why = differs,
                 }
             }
@@ -393,13 +404,14 @@ impl Model {
                 queue.apply(change);
             }
         }
-        let Some((_, queue)) = found else {
+        let Some((queue, lost)) = found else {
             let why = why.unwrap_or_default();
             let journal = &self.journal;
             return Err(format!("{why}; not sure were {journal:?}, cut: {cut} (P1, P2, P4)"));
         };
         self.now = queue.clone();
         self.sure = queue;
+        self.lost = lost;
         self.journal.clear();
         self.in_doubt = false;
         Ok(())

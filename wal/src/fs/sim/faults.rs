@@ -60,9 +60,7 @@ pub(super) fn refuse(fault: Option<Fault>) -> io::Result<()> {
     match fault {
         Some(Fault::Eio) => Err(eio()),
         Some(Fault::Enospc) => Err(enospc()),
-        Some(
-            Fault::ShortWrite | Fault::SyncFails | Fault::SyncFailsInPart | Fault::SyncLies,
-        )
+        Some(Fault::ShortWrite | Fault::SyncFails | Fault::SyncFailsInPart | Fault::SyncLies)
         | None => Ok(()),
     }
 }
