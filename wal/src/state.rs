@@ -181,6 +181,9 @@ impl State {
             CursorChange::Made { id, name, start } => {
                 let mut acked = self.absent.clone();
                 acked.insert(SeqRange::new(1, *start));
+                // The segment that it should begin in may have gone to make room for its record.
+                let oldest = self.segments.first().map_or(1, |segment| segment.first_seq);
+                acked.insert(SeqRange::new(1, oldest));
                 self.cursors.insert(*id, CursorState { name: name.clone(), acked, state: None });
                 self.next_cursor = self.next_cursor.max(id.saturating_add(1));
             }

@@ -97,11 +97,10 @@ impl Queue {
             let seq = self.log[place].1;
             if seq.is_some_and(|seq| named.iter().any(|range| range.contains(&seq))) {
                 lost.insert(place);
-                self.waiting.values_mut().for_each(|waiting| {
-                    waiting.remove(&place);
-                });
             }
         }
+        lost.retain(|place| *place < self.log.len());
+        self.waiting.values_mut().for_each(|waiting| waiting.retain(|place| !lost.contains(place)));
     }
 
     /// The first thing in which a look differs from this queue.
@@ -213,6 +212,10 @@ impl Model {
         for change in std::mem::take(&mut self.journal) {
             self.sure.apply(&change);
         }
+        if !self.lost.is_empty() {
+            let from = self.sure.log.len();
+            self.sure.lose(&[], from, &mut self.lost);
+        }
         self.journal.extend(doubtful);
     }
 
@@ -292,7 +295,22 @@ impl Model {
             Some(waiting) if waiting.len() == seen.len() => {
                 Ok(Change::Made { cursor: cursor.to_owned(), waiting: Some(waiting) })
             }
-            _ => Err(format!("the new cursor {cursor} (oldest: {oldest}) sees {seen:?}")),
+            _ => {
+                let seen: Vec<u64> = seen.iter().map(|(_, id)| *id).collect();
+                let log = &self.now.log;
+                let others: Vec<(&String, Vec<_>)> = self
+                    .now
+                    .waiting
+                    .iter()
+                    .map(|(cursor, waiting)| {
+                        (cursor, waiting.iter().map(|place| log[*place]).collect())
+                    })
+                    .collect();
+                let begins = if oldest { "the oldest event" } else { "the next event" };
+                Err(format!(
+                    "the new cursor {cursor}, from {begins} on, sees {seen:?}; others: {others:?}"
+                ))
+            }
         }
     }
 
@@ -346,8 +364,6 @@ impl Model {
         }
         self.losses = losses;
         self.now.lose(lost, self.sure.log.len(), &mut self.lost);
-        self.sure = self.now.clone();
-        self.journal.clear();
         Ok(())
     }
 

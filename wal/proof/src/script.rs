@@ -170,7 +170,7 @@ pub struct Recipe {
 impl Recipe {
     /// A life without a mishap, of so many ops.
     pub fn calm(ops: usize) -> Recipe {
-        Recipe { ops, cuts: false, kills: false, faults: false, cursors: true }
+        Recipe { ops, cuts: false, kills: false, faults: false, cursors: false }
     }
 
     /// A life with everything in it.
@@ -262,39 +262,34 @@ fn maybe(choices: &mut impl Choices, limit: u64) -> Option<u8> {
     (choices.below(3) == 0).then(|| number(choices, limit))
 }
 
-fn mishap(recipe: Recipe, choices: &mut impl Choices) -> Option<Op> {
-    match choices.below(9) {
-        0..=3 if recipe.cuts => {
-            let ops = ahead(choices);
-            Some(Op::CrashAt { ops, survive: survive(choices) })
-        }
-        4 if recipe.cuts => Some(Op::Crash { survive: survive(choices) }),
-        5 if recipe.kills => Some(match choices.below(3) {
-            0 => Op::Kill,
-            _ => Op::KillAt { ops: ahead(choices) },
-        }),
-        6 if recipe.faults => {
-            let ops = ahead(choices);
-            Some(Op::FailAt { ops, fault: fault(choices) })
-        }
-        7 if recipe.faults => Some(match choices.below(2) {
-            0 => Op::FailFrom { ops: ahead(choices), fault: fault(choices) },
-            _ => Op::Heal,
-        }),
-        8 if recipe.cursors => {
-            let cursor = number(choices, 4);
-            Some(match choices.below(3) {
-                0 => Op::RemoveCursor { cursor },
-                _ => Op::AddCursor { cursor, oldest: choices.below(2) == 0 },
-            })
-        }
-        _ => None,
+fn mishap(recipe: Recipe, choices: &mut impl Choices) -> Op {
+    let weights = [(recipe.cuts, 5), (recipe.kills, 1), (recipe.faults, 2), (recipe.cursors, 1)];
+    let weight = |(wanted, weight): (bool, u64)| if wanted { weight } else { 0 };
+    let all: u64 = weights.iter().copied().map(weight).sum();
+    let mut left = choices.below(all.max(1));
+    let kind = weights.iter().position(|kind| {
+        let weight = weight(*kind);
+        let here = left < weight;
+        left = left.saturating_sub(weight);
+        here
+    });
+    let soon = choices.below(5);
+    match kind {
+        Some(0) if soon == 0 => Op::Crash { survive: survive(choices) },
+        Some(0) => Op::CrashAt { ops: ahead(choices), survive: survive(choices) },
+        Some(1) if soon == 0 => Op::Kill,
+        Some(1) => Op::KillAt { ops: ahead(choices) },
+        Some(2) if soon == 0 => Op::Heal,
+        Some(2) if soon == 1 => Op::FailFrom { ops: ahead(choices), fault: fault(choices) },
+        Some(2) => Op::FailAt { ops: ahead(choices), fault: fault(choices) },
+        Some(3) if soon < 2 => Op::RemoveCursor { cursor: number(choices, 4) },
+        Some(3) => Op::AddCursor { cursor: number(choices, 4), oldest: choices.below(2) == 0 },
+        _ => Op::Tend,
     }
 }
 
 fn choose(recipe: Recipe, choices: &mut impl Choices) -> Op {
-    let put = number(choices, 100);
-    match put {
+    match number(choices, 100) {
         0..=29 => Op::Put {
             events: 1 + number(choices, 6),
             bytes: length(choices),
@@ -317,7 +312,7 @@ fn choose(recipe: Recipe, choices: &mut impl Choices) -> Op {
         82..=83 => Op::Roll,
         84 => Op::Reclaim,
         85..=86 => Op::Reopen,
-        _ => mishap(recipe, choices).unwrap_or(Op::Tend),
+        _ => mishap(recipe, choices),
     }
 }
 
@@ -386,10 +381,10 @@ impl Script {
         Ok(life.report)
     }
 
-    /// Runs it as a test.
+    /// Runs it as a test; what fails is shrunk and printed as one.
     pub fn check(&self) {
         if let Err(violation) = self.run() {
-            panic!("{violation}");
+            panic!("{violation}\n\nand shrunk: {}", crate::shrink::shrink(&violation));
         }
     }
 }
