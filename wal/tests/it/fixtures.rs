@@ -7,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use forebay_wal::{Channel, CursorStart, Inspection, Loss, Options, SyncClass};
+use forebay_wal::{
+    Background, Channel, CursorStart, ErrorKind, Inspection, Loss, Options, SyncClass,
+};
+use tempfile::TempDir;
 
 use forebay_proof::lab::{Lab, PUT, ack, blocks, name_of};
 use forebay_proof::model::{DIR, event, options};
@@ -126,8 +129,7 @@ fn dump(name: &str) -> String {
     for (file, bytes) in files(name) {
         fs::write(dir.path().join(file), bytes).expect("a file");
     }
-    let options = Options::new().background(forebay_wal::Background::Manual);
-    let channel = Channel::open(dir.path(), options).expect("it opens");
+    let channel = Channel::open(dir.path(), manual()).expect("it opens");
     dump_channel(&mut out, &channel);
     out
 }
@@ -191,4 +193,175 @@ fn p7_p11_what_version_1_wrote_is_read_as_it_always_was() {
         assert_eq!(differs, None, "{name}");
         assert_eq!(golden, now, "{name}");
     }
+}
+
+fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// A segment header of a later version, otherwise as it was.
+fn newer_segment(bytes: &mut [u8], version: u32) {
+    put_u32(bytes, 8, version);
+    let sum = crc32fast::hash(&bytes[..124]);
+    put_u32(bytes, 124, sum);
+}
+
+fn newer_checkpoint(bytes: &mut [u8]) {
+    put_u32(bytes, 8, 2);
+    let sum = crc32fast::hash(&bytes[..20]);
+    put_u32(bytes, 20, sum);
+}
+
+/// A block header of a later version at an offset.
+fn newer_block(bytes: &mut [u8], at: usize) {
+    bytes[at + 4..at + 6].copy_from_slice(&2_u16.to_le_bytes());
+    let sum = crc32fast::hash(&bytes[at..at + 188]);
+    put_u32(bytes, at + 188, sum);
+}
+
+/// The State that begins the body of a block, of a later version; all sums are right.
+fn newer_state(bytes: &mut [u8], at: usize) {
+    const STATE: u8 = 6;
+    let (record, body_len) = (at + 192, u32_at(bytes, at + 108) as usize);
+    assert_eq!(bytes[record + 4], STATE);
+    put_u32(bytes, record + 12, 2);
+    let len = u32_at(bytes, record) as usize;
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&bytes[record..record + 8]);
+    sum.update(&bytes[record + 12..record + 12 + len]);
+    put_u32(bytes, record + 8, sum.finalize());
+    let sum = crc32fast::hash(&bytes[record..record + body_len]);
+    put_u32(bytes, at + 168, sum);
+    let sum = crc32fast::hash(&bytes[at..at + 188]);
+    put_u32(bytes, at + 188, sum);
+}
+
+/// Every file of a directory but the lock, whose text names the owner.
+fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = fs::read_dir(dir).expect("a directory");
+    let paths = entries.map(|entry| entry.expect("it can be listed").path());
+    let mut all: Vec<_> = paths
+        .filter(|path| path.file_name().is_some_and(|name| name != "LOCK"))
+        .map(|path| (path.clone(), fs::read(&path).expect("a file")))
+        .collect();
+    all.sort();
+    all
+}
+
+/// The fixture on a real disk, with a change to one of its files.
+fn changed(files: &[(String, Vec<u8>)], name: &str, change: impl Fn(&mut [u8])) -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (file, bytes) in files {
+        let mut bytes = bytes.clone();
+        if file == name {
+            change(&mut bytes);
+        }
+        fs::write(dir.path().join(file), bytes).expect("a file");
+    }
+    dir
+}
+
+fn manual() -> Options {
+    Options::new().background(Background::Manual)
+}
+
+#[test]
+fn p7_a_segment_of_a_newer_version_is_refused_by_name_and_nothing_is_touched() {
+    for fixture in NAMES {
+        let files = files(fixture);
+        let segments = files.iter().filter(|(name, _)| name.ends_with(".wal"));
+        for (name, version) in segments.flat_map(|(name, _)| [(name, 2), (name, 700_000)]) {
+            let dir = changed(&files, name, |bytes| newer_segment(bytes, version));
+            let before = contents(dir.path());
+            let opened = Channel::open(dir.path(), manual()).map(|_| ());
+            let looked = Inspection::read(dir.path()).map(|_| ());
+            let asked = Inspection::is_channel(dir.path()).map(|_| ());
+            for refused in [opened, looked, asked] {
+                let error = refused.expect_err("a newer version");
+                assert_eq!(error.kind(), ErrorKind::NewerVersion);
+                let text = error.to_string();
+                let named = [name.as_str(), &format!("version {version}"), "up to 1"];
+                assert!(named.iter().all(|word| text.contains(word)), "{text}");
+            }
+            assert!(contents(dir.path()) == before, "{fixture}, {name}: something changed");
+            // The program that knows it finds it as it was: the lock is free.
+            fs::write(dir.path().join(name), &files.iter().find(|f| f.0 == *name).expect("it").1)
+                .expect("a file");
+            Channel::open(dir.path(), manual()).expect("it opens as version 1");
+        }
+    }
+}
+
+#[test]
+fn p7_a_newer_version_with_a_bad_sum_is_damage_and_no_reason_to_refuse() {
+    let files = files("commit");
+    for (name, _) in files.iter().filter(|(name, _)| name.ends_with(".wal")) {
+        let dir = changed(&files, name, |bytes| put_u32(bytes, 8, 2));
+        let channel = Channel::open(dir.path(), manual()).expect("a block proves the segment");
+        assert_eq!(channel.stats().losses, 0, "{name}");
+    }
+}
+
+/// What a channel on this directory dumps.
+fn dumped(dir: &TempDir) -> String {
+    let mut out = String::new();
+    dump_channel(&mut out, &Channel::open(dir.path(), manual()).expect("it opens"));
+    out
+}
+
+#[test]
+fn p7_p11_a_checkpoint_of_a_newer_version_is_as_none() {
+    for fixture in NAMES {
+        let files = files(fixture);
+        let as_it_was = dumped(&changed(&files, "", |_| {}));
+        for name in ["checkpoint.a", "checkpoint.b"] {
+            let dir = changed(&files, name, newer_checkpoint);
+            assert_eq!(dumped(&dir), as_it_was, "{fixture}, {name}");
+        }
+    }
+}
+
+#[test]
+fn p6_p7_a_state_of_a_newer_version_costs_nothing_while_its_copy_can_be_read() {
+    let files = files("commit");
+    let as_it_was = dumped(&changed(&files, "", |_| {}));
+    for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".wal")) {
+        let found = blocks(bytes);
+        let states = found.iter().take(2).filter(|block| block.kinds == [6]);
+        for state in states {
+            let dir = changed(&files, name, |bytes| newer_state(bytes, state.offset as usize));
+            assert_eq!(dumped(&dir), as_it_was, "{name} at {}", state.offset);
+        }
+    }
+}
+
+#[test]
+fn p6_p7_a_block_of_a_newer_version_is_damage_of_its_own_extent_alone() {
+    let files = files("commit");
+    let mut told = 0;
+    for (name, bytes) in files.iter().filter(|(name, _)| name.ends_with(".wal")) {
+        let Some(hit) = blocks(bytes).into_iter().find(|block| block.has(PUT)) else { continue };
+        let dir = changed(&files, name, |bytes| newer_block(bytes, hit.offset as usize));
+        let channel = Channel::open(dir.path(), manual()).expect("it opens");
+        let seen = forebay_proof::lab::peek(&channel, "third");
+        let lost: Vec<u64> = (hit.seqs.0..hit.seqs.1).collect();
+        assert!(seen.iter().all(|(seq, _)| !lost.contains(seq)), "{name}");
+        let stats = channel.stats();
+        // The ledger names what a cursor needed; what all had seen is no loss.
+        let named: Vec<u64> =
+            stats.recent_losses.iter().flat_map(|loss| loss.seqs.start..loss.seqs.end).collect();
+        assert!(named.iter().all(|seq| lost.contains(seq)), "{name}: {named:?}, not {lost:?}");
+        let whole = changed(&files, "", |_| {});
+        let whole = Channel::open(whole.path(), manual()).expect("it opens");
+        for (seq, id) in forebay_proof::lab::peek(&whole, "third") {
+            assert!(lost.contains(&seq) || seen.contains(&(seq, id)), "{name}: {seq} as well");
+            assert!(!lost.contains(&seq) || named.contains(&seq), "{name}: {seq} in silence");
+        }
+        told += named.len();
+    }
+    assert!(told > 0, "no block that was hit was needed by anybody");
 }

@@ -10,6 +10,8 @@ mod evidence;
 mod failing_calls;
 mod failures;
 mod fixtures;
+mod flume_probes;
+mod full_disk;
 mod in_doubt;
 mod limits;
 mod os_disk;
