@@ -11,5 +11,7 @@ mod failures;
 mod fixtures;
 mod limits;
 mod os_disk;
+mod sim_damage;
 mod sim_disk;
 mod threads;
+mod verdicts;
