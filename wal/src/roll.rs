@@ -20,7 +20,7 @@ use crate::sync::{Ordering, lock};
 
 /// How many seqs a weaker sync class reserves ahead by a synced State: more than a transaction of
 /// empty events may have.
-const SEQS_RESERVED: u64 = 1 << 23;
+pub(crate) const SEQS_RESERVED: u64 = 1 << 23;
 
 impl Engine {
     /// Appends a block where there is room for it and syncs it as the class asks. If the disk
