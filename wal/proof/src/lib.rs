@@ -6,3 +6,4 @@
 pub mod filled;
 pub mod lab;
 pub mod model;
+pub mod verdicts;

@@ -41,7 +41,12 @@ fn a_misplaced_write_stands_elsewhere_and_leaves_its_own_place_as_it_was() {
     fs.misplace_write(FILE, 0..SECTOR as u64, &before, (FILE, SECTOR as u64));
     let bytes = fs.image(Survive::Nothing).read_file(FILE);
     assert_eq!((bytes[0], bytes[SECTOR]), (1, 2), "in the same file");
-    fs.misplace_write(FILE, SECTOR as u64..2 * SECTOR as u64, &before, ("/disk/other", PIECE as u64));
+    fs.misplace_write(
+        FILE,
+        SECTOR as u64..2 * SECTOR as u64,
+        &before,
+        ("/disk/other", PIECE as u64),
+    );
     let bytes = fs.image(Survive::Nothing).read_file("/disk/other");
     assert_eq!((bytes[PIECE - 1], bytes[PIECE], bytes[SECTOR + PIECE]), (3, 2, 3), "in another");
     assert_eq!(fs.read_file(FILE), [1; 2 * SECTOR]);
