@@ -46,7 +46,7 @@ impl Directory {
         found.names = entries.iter().map(|entry| entry.name.clone()).collect();
         for entry in entries.iter().filter(|entry| entry.kind == Kind::File) {
             match names::parse(&entry.name) {
-                Name::Segment(id) => match identify(env, dir, id, entry)? {
+                Name::Segment(id) => match identify(env, dir, id, entry, &found.names)? {
                     Some(segment) => known.push(segment),
                     None => found.orphans.push(entry.name.clone()),
                 },
@@ -87,7 +87,13 @@ impl Directory {
 }
 
 /// Which segment a file is, by its header or, if that is damaged, by a block that names it.
-fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uuid, Segment)>> {
+fn identify(
+    env: &Env,
+    dir: &Path,
+    id: u64,
+    entry: &Entry,
+    names: &BTreeSet<String>,
+) -> Result<Option<(Uuid, Segment)>> {
     let path = names::path(dir, &entry.name);
     let fail = |error: io::Error| Error::io(format!("read {}", path.display()), error);
     let file = match env.fs.open(&path, Mode::Read) {
@@ -108,8 +114,19 @@ fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uui
         file: None,
     };
     let whole_bytes = entry.len_bytes - entry.len_bytes % BLOCK_ALIGN;
+    let by_block = || -> Result<Option<(Uuid, Segment)>> {
+        let block = named_by_block(&*file, id).map_err(fail)?;
+        let len_bytes = whole_bytes.min(*SEGMENT_BYTES.end());
+        Ok(block.map(|block| (block.uuid, segment(id, block.salt, len_bytes, false, (0, 0)))))
+    };
     match read_header(&*file).map_err(fail)? {
         SegmentHeaderScan::Valid(header) => {
+            // The disk may have lost the write of a header, or put that of another file here.
+            let foreign =
+                header.id < id || (header.id > id && names.contains(&names::segment(header.id)));
+            if foreign && let Some(found) = by_block()? {
+                return Ok(Some(found));
+            }
             let len_bytes = header.len_bytes.min(whole_bytes);
             let known = (header.durable_lsn, header.next_seq);
             let written = header.lap > 0;
@@ -125,11 +142,7 @@ fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uui
                 path.display()
             ),
         )),
-        SegmentHeaderScan::Bad => {
-            let block = named_by_block(&*file, id).map_err(fail)?;
-            let len_bytes = whole_bytes.min(*SEGMENT_BYTES.end());
-            Ok(block.map(|block| (block.uuid, segment(id, block.salt, len_bytes, false, (0, 0)))))
-        }
+        SegmentHeaderScan::Bad => by_block(),
     }
 }
 

@@ -34,11 +34,15 @@ pub(crate) struct Log {
     pub(crate) prev_crc: u32,
     /// The highest LSN that is synced.
     pub(crate) durable_lsn: u64,
+    /// The seq behind the last one that is synced.
+    pub(crate) synced_seq: u64,
     /// The log as it was when all of it was synced (weaker classes only).
     pub(crate) synced: Option<Box<Synced>>,
     pub(crate) last_sync: Duration,
     /// The highest `durable_lsn` that stands in a synced block: what a checkpoint may rely on.
     pub(crate) evidence_lsn: u64,
+    /// The first LSN of the active segment.
+    pub(crate) begun_lsn: u64,
     /// Whether something was written since the last sync.
     pub(crate) unsynced: bool,
     /// When the last block with a record was written.
@@ -93,6 +97,7 @@ impl Log {
             self.written.syncs += 1;
             self.unsynced = false;
             self.durable_lsn = header.next_lsn() - 1;
+            self.synced_seq = next_seq_after;
             self.evidence_lsn = header.durable_lsn;
         }
         self.offset += body.block_bytes();
@@ -131,6 +136,7 @@ impl Log {
             self.written.syncs += 1;
             self.unsynced = false;
             self.durable_lsn = self.next_lsn - 1;
+            self.synced_seq = self.next_seq;
         }
         Ok(())
     }
@@ -171,6 +177,7 @@ impl Log {
         self.active = segment;
         self.file = file;
         self.offset = STATE_OFFSET;
+        self.begun_lsn = self.next_lsn;
         self.written.rolls += 1;
         self.write_state(env, state, sync)
     }

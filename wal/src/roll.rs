@@ -19,7 +19,7 @@ use crate::sync::{Ordering, lock};
 
 /// How many seqs a weaker sync class reserves ahead by a synced State: more than a transaction of
 /// empty events may have.
-const SEQS_RESERVED: u64 = 1 << 23;
+pub(crate) const SEQS_RESERVED: u64 = 1 << 23;
 /// How often the log rolls at most for the sake of one block.
 const ROLLS_MAX: usize = 4;
 
@@ -220,6 +220,7 @@ impl Engine {
         self.news.written_bytes.store(log.written.bytes, Ordering::Relaxed);
         *lock(&self.news.written) = log.written;
         self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
+        self.testify(log, false);
         if self.news.capture.load(Ordering::Acquire) {
             self.capture(log);
         }

@@ -24,3 +24,4 @@ pub mod model;
 pub mod mutants;
 pub mod script;
 pub mod shrink;
+pub mod verdicts;

@@ -97,6 +97,8 @@ struct Evidence {
     /// Generation -> its first LSN.
     generations: BTreeMap<u64, u64>,
     next_seq: u64,
+    /// Whether any of it was written in a weaker sync class.
+    weaker: bool,
 }
 
 impl Evidence {
@@ -107,6 +109,8 @@ impl Evidence {
 
     fn note_broken(&mut self, header: &BlockHeader) {
         self.durable_lsn = self.durable_lsn.max(header.durable_lsn);
+        self.next_seq = self.next_seq.max(header.next_seq_before);
+        self.weaker |= header.sync_class != 0;
         let first = self.generations.entry(header.generation).or_insert(header.generation_lsn);
         *first = (*first).min(header.generation_lsn);
     }
@@ -134,6 +138,7 @@ pub(crate) fn replay(
     let mut evidence = Evidence {
         durable_lsn: start.durable_lsn.max(known_lsn),
         next_seq: start.state.next_seq.max(known_seq),
+        weaker: start.state.seq_reserved > 0,
         generations: BTreeMap::from([(start.state.generation, start.state.generation_lsn)]),
     };
     let mut stretches = open_stretches(env, dir, directory, &start, mode)?;

@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::block::records;
 use crate::directory::Directory;
 use crate::error::Result;
-use crate::format::{SEGMENT_BYTES, STATE_OFFSET};
+use crate::format::{BLOCK_ALIGN, SEGMENT_BYTES, STATE_OFFSET};
 use crate::ranges::SeqRange;
 use crate::record::{Loss, LossReason, Record};
+use crate::roll::SEQS_RESERVED;
 use crate::segment::Segment;
 use crate::state::{LiveSegment, State};
 
@@ -291,7 +292,12 @@ impl Walk {
         // What was acknowledged after the last thing that is known may have been seen: no seq that
         // a segment has room for is used twice.
         let longest = directory.segments.values().map(|segment| segment.len_bytes).max();
-        let room = longest.unwrap_or(*SEGMENT_BYTES.end()) / 4;
+        let longest = longest.unwrap_or(*SEGMENT_BYTES.end());
+        let mut room = longest / 4;
+        if self.evidence.weaker {
+            // Each State in it may have reserved more, and the next open gone on behind that.
+            room += longest / BLOCK_ALIGN * SEQS_RESERVED;
+        }
         self.state.seq_reserved = self.state.seq_reserved.max(next_seq + room);
     }
 

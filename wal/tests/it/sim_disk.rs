@@ -10,13 +10,13 @@ use forebay_wal::fs::{File, Fs as _, Kind, Mode};
 use forebay_wal::{Clock as _, Random as _};
 
 const SEED: u64 = 0x5eed;
-const DIR: &str = "/disk";
-const FILE: &str = "/disk/file";
-const SECTOR: usize = 4096;
-const PIECE: usize = 512;
+pub(super) const DIR: &str = "/disk";
+pub(super) const FILE: &str = "/disk/file";
+pub(super) const SECTOR: usize = 4096;
+pub(super) const PIECE: usize = 512;
 
 /// A disk with an empty file on it, all durable.
-fn disk() -> (SimFs, Arc<dyn File>) {
+pub(super) fn disk() -> (SimFs, Arc<dyn File>) {
     let fs = SimFs::new(SEED);
     fs.create_dir(Path::new(DIR)).expect("a new disk has room");
     let file = create(&fs, FILE);
@@ -32,11 +32,11 @@ fn write(file: &dyn File, bytes: &[u8], offset_bytes: usize) -> io::Result<usize
     file.write_at(&[IoSlice::new(bytes)], offset_bytes as u64)
 }
 
-fn put(file: &dyn File, bytes: &[u8], offset_bytes: usize) {
+pub(super) fn put(file: &dyn File, bytes: &[u8], offset_bytes: usize) {
     assert_eq!(write(file, bytes, offset_bytes).expect("no fault is planned"), bytes.len());
 }
 
-fn every_outcome() -> impl Iterator<Item = Survive> {
+pub(super) fn every_outcome() -> impl Iterator<Item = Survive> {
     let seeds = (0..200).flat_map(|seed| [Survive::Seed(seed), Survive::SeedAnyNames(seed)]);
     [Survive::Nothing, Survive::Everything].into_iter().chain(seeds)
 }

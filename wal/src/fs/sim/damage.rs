@@ -76,6 +76,46 @@ impl SimFs {
         self.change(path.as_ref(), range, |held| held.copy_from_slice(&bytes[..held.len()]));
     }
 
+    /// A write that was lost although the disk said that it is durable: a range of a file holds
+    /// again what it held in an earlier image of this disk, under whatever name the file had
+    /// then. What was not there yet reads as zeroes.
+    pub fn lose_write(&self, path: impl AsRef<Path>, range: Range<u64>, before: &SimFs) {
+        let (node, len) = {
+            let mut state = lock(&self.shared);
+            let node = find(&mut state, path.as_ref());
+            (node, state.node(node).cached().len_bytes())
+        };
+        let mut old = vec![0; range.end.min(len).saturating_sub(range.start) as usize];
+        if let Some(held) = lock(&before.shared).durable(node) {
+            held.read(&mut old, range.start);
+        }
+        self.overwrite(path, range.start, &old);
+    }
+
+    /// A write that landed elsewhere, in the same file or in another: its bytes stand there, and
+    /// its own place holds what it held in an earlier image of this disk.
+    pub fn misplace_write(
+        &self,
+        path: impl AsRef<Path>,
+        range: Range<u64>,
+        before: &SimFs,
+        (to, offset_bytes): (impl AsRef<Path>, u64),
+    ) {
+        let path = path.as_ref();
+        let held = self.read_file(path);
+        let len = held.len() as u64;
+        let bytes = &held[range.start.min(len) as usize..range.end.min(len) as usize];
+        self.lose_write(path, range, before);
+        self.overwrite(to, offset_bytes, bytes);
+    }
+
+    /// Exchanges what two files hold.
+    pub fn exchange(&self, one: impl AsRef<Path>, other: impl AsRef<Path>) {
+        let (first, second) = (self.read_file(&one), self.read_file(&other));
+        self.write_file(one, &second);
+        self.write_file(other, &first);
+    }
+
     /// Makes a file exactly this long. What it gains reads as zeroes.
     pub fn truncate(&self, path: impl AsRef<Path>, len_bytes: u64) {
         let mut state = lock(&self.shared);

@@ -45,6 +45,10 @@ impl Node {
         &self.cached
     }
 
+    pub(super) fn durable(&self) -> &Content {
+        &self.durable
+    }
+
     pub(super) fn read(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
         self.check_readable(buf.len(), offset_bytes)?;
         Ok(self.cached.read(buf, offset_bytes))

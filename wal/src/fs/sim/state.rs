@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::content::Content;
 use super::faults::{Call, Fault, Plan, crashed, enospc, refuse};
 use super::names::{Names, NodeId};
 use super::node::Node;
@@ -156,6 +157,11 @@ impl State {
 
     pub(super) fn node(&mut self, id: NodeId) -> &mut Node {
         self.nodes.get_mut(&id).expect("a node lives as long as the disk it was made on")
+    }
+
+    /// What the medium holds of a file that was there at this time.
+    pub(super) fn durable(&self, id: NodeId) -> Option<&Content> {
+        self.nodes.get(&id).map(Node::durable)
     }
 
     pub(super) fn names(&mut self, dir: &Path) -> io::Result<&mut Names> {

@@ -1,0 +1,203 @@
+//! Torn or corrupt: thousands of damaged and torn disks, and the smallest of those that were once
+//! judged wrong.
+
+use std::time::Duration;
+
+use forebay_proof::filled::{CURSORS, losses, named};
+use forebay_proof::lab::{Lab, SECTOR, ack, blocks, peek, put};
+use forebay_proof::model::{DIR, options};
+use forebay_proof::verdicts::{Where, campaign};
+use forebay_wal::SyncClass;
+use forebay_wal::fs::sim::Survive;
+
+#[test]
+fn p4_p6_p11_what_was_acknowledged_is_not_called_torn_nor_a_torn_tail_corrupt() {
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let images = number("FOREBAY_IMAGES").unwrap_or(2000);
+    let counts = campaign(images, number("FOREBAY_SEED").unwrap_or(1));
+    println!("{counts}");
+    assert_eq!(counts.wrong, 0, "{:#?}", counts.wrongs);
+    assert_eq!(counts.silent(Where::Outside), 0);
+    assert_eq!(counts.called_corrupt, 0);
+    assert!(counts.torn > images / 20, "{} torn", counts.torn);
+}
+
+#[test]
+fn p6_the_header_of_a_torn_block_says_which_seqs_were_lost_before_it() {
+    let lab = Lab::new(1);
+    let channel = lab.open();
+    put(&channel, [2, 3]).expect("there is room");
+    let lost = put(&channel, [4, 5]).expect("there is room");
+    lab.fs.crash_at(lab.fs.ops() + 1);
+    put(&channel, [8]).expect_err("the power goes before the sync");
+    drop(channel);
+    let path = lab.segments().swap_remove(0);
+    let full = lab.fs.image(Survive::Everything).read_file(&path);
+    let found = blocks(&full);
+    let [.., hit, torn] = &found[..] else { panic!("{found:?}") };
+    let mut tried = 0;
+    for seed in 0..200 {
+        let lab = lab.on(lab.fs.image(Survive::Seed(seed)));
+        let bytes = lab.fs.read_file(&path);
+        let range = |len: u64| torn.offset as usize..(torn.offset + len) as usize;
+        let head_is_there = bytes[range(192)] == full[range(192)];
+        if !head_is_there || bytes[range(torn.len)] == full[range(torn.len)] {
+            continue;
+        }
+        tried += 1;
+        lab.fs.flip_bit(&path, hit.offset + 100, 1);
+        let channel = lab.open();
+        let seqs = (lost.first_seq..lost.first_seq + lost.events).collect();
+        assert_eq!(named(&losses(&channel)), seqs);
+    }
+    assert!(tried > 20, "{tried}");
+}
+
+#[test]
+fn p4_no_seq_is_used_again_when_the_newest_segment_is_gone_that_a_weaker_class_reserved_in() {
+    let class = SyncClass::Interval(Duration::from_millis(100));
+    let lab = Lab::new(1).with(options(class));
+    let mut channel = lab.open();
+    let mut id = 1;
+    while channel.stats().segments_live < 2 {
+        put(&channel, id..id + 4).expect("there is room");
+        id += 4;
+    }
+    let mut last = 0;
+    for id in id..id + 5 {
+        // Each open passes over what the one before had reserved.
+        drop(channel);
+        channel = lab.open();
+        last = put(&channel, [id]).expect("there is room").first_seq;
+    }
+    drop(channel);
+    let used = |path: &&std::path::PathBuf| !blocks(&lab.fs.read_file(path)).is_empty();
+    let newest = lab.segments().iter().rfind(used).expect("a segment").clone();
+    lab.fs.remove_quietly(newest);
+    let channel = lab.open();
+    assert_eq!(channel.stats().losses, 1);
+    let next = put(&channel, [1_000_000]).expect("there is room").first_seq;
+    assert!(next > last, "seq {next} is used again, the last was {last}");
+}
+
+/// A channel with segments that have been through several laps, and an image of its first lap.
+fn after_laps() -> (Lab, forebay_wal::fs::sim::SimFs) {
+    let lab = Lab::new(1);
+    let channel = lab.open();
+    let mut early = None;
+    let mut id = 1;
+    for segments in [7, 7, 3] {
+        while channel.stats().segments_live < segments && put(&channel, id..id + 4).is_ok() {
+            id += 4;
+        }
+        early.get_or_insert_with(|| lab.fs.image(Survive::Everything));
+        if segments > 3 {
+            for cursor in CURSORS {
+                while !ack(&channel, cursor, 100).is_empty() {}
+            }
+            lab.idle(&channel);
+            lab.idle(&channel);
+        }
+    }
+    lab.idle(&channel);
+    drop(channel);
+    (lab, early.expect("an image"))
+}
+
+/// What is there although the disk did that to a header.
+fn costs_nothing(lab: &Lab, damaged: &Lab, what: &str) {
+    let (one, two) = (lab.copy().open(), damaged.open());
+    for cursor in CURSORS {
+        assert_eq!(peek(&one, cursor), peek(&two, cursor), "{what}: {cursor}");
+    }
+    assert_eq!(losses(&two), [], "{what}");
+}
+
+#[test]
+fn p6_a_segment_header_whose_write_was_lost_or_landed_elsewhere_costs_nothing() {
+    let (lab, early) = after_laps();
+    let used: Vec<_> = lab
+        .segments()
+        .into_iter()
+        .filter(|path| !blocks(&lab.fs.read_file(path)).is_empty())
+        .collect();
+    assert!(used.len() >= 3, "{used:?}");
+    for path in &used {
+        let lost = lab.copy();
+        lost.fs.lose_write(path, 0..SECTOR, &early);
+        costs_nothing(&lab, &lost, &format!("header of {} lost", path.display()));
+        for other in used.iter().filter(|other| *other != path) {
+            let misplaced = lab.copy();
+            misplaced.fs.misplace_write(path, 0..SECTOR, &early, (other, 0));
+            let what = format!("header of {} on {}", path.display(), other.display());
+            costs_nothing(&lab, &misplaced, &what);
+        }
+    }
+}
+
+/// Damages the end of the log in every image, with the checkpoints and without, and expects that
+/// the ledger names or passes over all that was there.
+fn told(lab: &Lab, what: &str, last_seq: u64, damage: impl Fn(&Lab)) {
+    for without in [false, true] {
+        let lab = lab.copy();
+        if without {
+            for name in ["checkpoint.a", "checkpoint.b"] {
+                lab.fs.remove_quietly(format!("{DIR}/{name}"));
+            }
+        }
+        damage(&lab);
+        let channel = lab.open();
+        peek(&channel, "main");
+        assert!(!losses(&channel).is_empty(), "{what}, {without}: without a word");
+        let next = channel.stats().next_seq;
+        assert!(next > last_seq, "{what}, {without}: seq {next} is used again");
+    }
+}
+
+#[test]
+fn p4_p6_the_newest_segment_zeroed_behind_a_good_header_is_told() {
+    for segments in 1..5 {
+        for more in [1, 5] {
+            let lab = Lab::new(segments);
+            let channel = lab.open();
+            let mut id = 1;
+            while channel.stats().segments_live < segments as usize {
+                put(&channel, id..id + 4).expect("there is room");
+                id += 4;
+            }
+            let mut last = 0;
+            for id in id..id + more {
+                last = put(&channel, [id]).expect("there is room").first_seq;
+            }
+            drop(channel);
+            let used = |path: &&std::path::PathBuf| !blocks(&lab.fs.read_file(path)).is_empty();
+            let newest = lab.segments().iter().rfind(used).expect("a segment").clone();
+            let what = format!("segment {segments}, {more} blocks in it");
+            told(&lab, &what, last, |lab| lab.fs.zero_sectors(&newest, SECTOR..u64::MAX));
+            told(&lab, &what, last, |lab| lab.fs.zero_sectors(&newest, 0..u64::MAX));
+            told(&lab, &what, last, |lab| lab.fs.remove_quietly(&newest));
+        }
+    }
+}
+
+#[test]
+fn p6_any_end_of_a_log_at_rest_that_is_zeroed_is_named_exactly() {
+    let lab = Lab::new(3);
+    let channel = lab.open();
+    for id in 1..12 {
+        put(&channel, [id]).expect("there is room");
+        if id % 5 == 0 {
+            lab.idle(&channel);
+        }
+    }
+    lab.idle(&channel);
+    drop(channel);
+    let path = lab.segments().swap_remove(0);
+    for block in blocks(&lab.fs.read_file(&path)).iter().filter(|block| block.records > 0) {
+        let damaged = lab.copy();
+        damaged.fs.zero_sectors(&path, block.offset..u64::MAX);
+        let channel = damaged.open();
+        assert_eq!(named(&losses(&channel)), (block.seqs.0..12).collect(), "{}", block.offset);
+        assert_eq!(peek(&channel, "main").len() as u64, block.seqs.0 - 1);
+    }
+}
