@@ -95,6 +95,7 @@ impl Engine {
             // The disk failed: whatever is written next must not go to that file.
             self.leave_or_end(&mut log);
         }
+        self.testify(&log, settled);
         self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
         if self.news.capture.load(Ordering::Acquire) {
             self.capture(&log);

@@ -68,6 +68,8 @@ pub(crate) struct News {
     pub(crate) written_bytes: AtomicU64,
     /// The highest `durable_lsn` that stands in a synced block.
     pub(crate) evidence_lsn: AtomicU64,
+    /// The highest LSN that the header of a segment behind the active one says was synced.
+    pub(crate) headers_lsn: AtomicU64,
     /// A checkpoint is wanted: the leader leaves one in `captured`.
     pub(crate) capture: AtomicBool,
     pub(crate) captured: Mutex<Option<Checkpoint>>,

@@ -39,6 +39,8 @@ pub(crate) struct Log {
     pub(crate) last_sync: Duration,
     /// The highest `durable_lsn` that stands in a synced block: what a checkpoint may rely on.
     pub(crate) evidence_lsn: u64,
+    /// The first LSN of the active segment.
+    pub(crate) begun_lsn: u64,
     /// Whether something was written since the last sync.
     pub(crate) unsynced: bool,
     /// When the last block with a record was written.
@@ -164,6 +166,7 @@ impl Log {
         self.active = segment;
         self.file = file;
         self.offset = STATE_OFFSET;
+        self.begun_lsn = self.next_lsn;
         self.written.rolls += 1;
         self.write_state(env, state)
     }

@@ -26,7 +26,7 @@ use crate::segment::{self, Segment};
 use crate::segments::Segments;
 use crate::state::{LiveSegment, State};
 use crate::status::Status;
-use crate::sync::{Condvar, Mutex, Ordering, lock};
+use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};
 use crate::tail::Tail;
 use crate::view::View;
 
@@ -261,11 +261,14 @@ fn build(
         synced_seq: state.next_seq,
         last_sync: env.clock.monotonic(),
         evidence_lsn: recovered.durable_lsn.min(state.next_lsn - 1),
+        begun_lsn: state.segments.last().map_or(state.next_lsn, |last| last.first_lsn),
         unsynced: false,
         last_write: env.clock.monotonic(),
         written: Written::default(),
     };
     log.new_generation();
+    let headers = segments.spares.iter().map(|spare| spare.known.0);
+    let headers_lsn = AtomicU64::new(headers.max().unwrap_or(0));
     let tail = Tail::new(options.tail_bytes);
     let engine = Engine {
         segments: Mutex::new(segments),
@@ -279,7 +282,7 @@ fn build(
             checkpoint_at_bytes: 0,
             checkpoint_due: None,
         }),
-        news: News::default(),
+        news: News { headers_lsn, ..News::default() },
         reported: Mutex::new(RangeSet::new()),
         making_cursor: Mutex::new(()),
         owner: Mutex::new(Some(owner)),

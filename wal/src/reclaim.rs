@@ -106,6 +106,9 @@ impl Engine {
                 let _ = self.env.fs.remove(&names::path(&self.dir, &name));
             }
         }
+        if made.is_ok() {
+            self.note_known(known.0);
+        }
         let why = made.as_ref().err().map(ToString::to_string);
         *lock(&self.news.no_segment) = why;
         self.out_of_hand(|segments| {
@@ -181,6 +184,7 @@ impl Engine {
         self.env.fs.rename(&path, &names::path(&self.dir, &name))?;
         old.name.clone_from(&name);
         self.env.fs.sync_dir(&self.dir)?;
+        self.note_known(known.0);
         Ok(Segment {
             id,
             salt,
@@ -204,6 +208,45 @@ impl Engine {
             self.news.evidence_lsn.load(Ordering::Acquire)
         };
         (lsn, state.next_seq)
+    }
+
+    /// Says in the header of a spare what is synced: when the log's end is damaged together with
+    /// all that stands beside it, another file still knows of it. That is due once a segment, as
+    /// soon as something in it is synced, and whenever the log comes to rest. Nobody takes a spare
+    /// while the log is held.
+    pub(crate) fn testify(&self, log: &Log, at_rest: bool) {
+        let said = self.news.headers_lsn.load(Ordering::Acquire);
+        let begun = said < log.begun_lsn && log.begun_lsn <= log.durable_lsn;
+        if !begun && !(at_rest && said < log.durable_lsn) {
+            return;
+        }
+        let Some(spare) = lock(&self.segments).spares.back().cloned() else { return };
+        let header = SegmentHeader {
+            uuid: log.uuid,
+            id: spare.id,
+            salt: spare.salt,
+            len_bytes: spare.len_bytes,
+            lap: u32::from(spare.written),
+            made_us: self.env.clock.wall_us(),
+            durable_lsn: log.durable_lsn,
+            next_seq: log.synced_seq,
+        };
+        let outcome = spare.open(&self.env, &self.dir, Mode::ReadWrite).and_then(|file| {
+            let written = write_header(&*file, &header).and_then(|()| file.sync_data());
+            written.map_err(|error| Error::io(format!("write the header of {}", spare.name), error))
+        });
+        match outcome {
+            Ok(()) => self.note_known(log.durable_lsn),
+            Err(error) => {
+                lock(&self.segments).poison_spare(spare.id);
+                self.note_trouble(error.to_string());
+            }
+        }
+    }
+
+    /// The header of a spare says so.
+    fn note_known(&self, durable_lsn: u64) {
+        self.news.headers_lsn.fetch_max(durable_lsn, Ordering::AcqRel);
     }
 
     fn remove_segment(&self, segment: &Segment) -> io::Result<()> {

@@ -190,6 +190,7 @@ impl Engine {
         self.news.written_bytes.store(log.written.bytes, Ordering::Relaxed);
         *lock(&self.news.written) = log.written;
         self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
+        self.testify(log, false);
         if self.news.capture.load(Ordering::Acquire) {
             self.capture(log);
         }

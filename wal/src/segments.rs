@@ -78,6 +78,13 @@ impl Segments {
         self.spares.insert(at, spare);
     }
 
+    /// A write or sync of a spare failed: it goes.
+    pub(crate) fn poison_spare(&mut self, id: u64) {
+        let at = self.spares.iter().position(|spare| spare.id == id);
+        let spare = at.and_then(|at| self.spares.remove(at));
+        self.free.extend(spare.map(|spare| Segment { poisoned: true, ..spare }));
+    }
+
     /// The spare with the lowest id above `above`: segments become active in the order of ids.
     pub(crate) fn take_spare(&mut self, above: u64) -> Option<Segment> {
         let at = self.spares.partition_point(|spare| spare.id <= above);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use forebay_proof::filled::{CURSORS, losses, named};
 use forebay_proof::lab::{Lab, SECTOR, ack, blocks, peek, put};
-use forebay_proof::model::options;
+use forebay_proof::model::{DIR, options};
 use forebay_proof::verdicts::{Where, campaign};
 use forebay_wal::SyncClass;
 use forebay_wal::fs::sim::Survive;
@@ -132,5 +132,72 @@ fn p6_a_segment_header_whose_write_was_lost_or_landed_elsewhere_costs_nothing() 
             let what = format!("header of {} on {}", path.display(), other.display());
             costs_nothing(&lab, &misplaced, &what);
         }
+    }
+}
+
+/// Damages the end of the log in every image, with the checkpoints and without, and expects that
+/// the ledger names or passes over all that was there.
+fn told(lab: &Lab, what: &str, last_seq: u64, damage: impl Fn(&Lab)) {
+    for without in [false, true] {
+        let lab = lab.copy();
+        if without {
+            for name in ["checkpoint.a", "checkpoint.b"] {
+                lab.fs.remove_quietly(format!("{DIR}/{name}"));
+            }
+        }
+        damage(&lab);
+        let channel = lab.open();
+        peek(&channel, "main");
+        assert!(!losses(&channel).is_empty(), "{what}, {without}: without a word");
+        let next = channel.stats().next_seq;
+        assert!(next > last_seq, "{what}, {without}: seq {next} is used again");
+    }
+}
+
+#[test]
+fn p4_p6_the_newest_segment_zeroed_behind_a_good_header_is_told() {
+    for segments in 1..5 {
+        for more in [1, 5] {
+            let lab = Lab::new(segments);
+            let channel = lab.open();
+            let mut id = 1;
+            while channel.stats().segments_live < segments as usize {
+                put(&channel, id..id + 4).expect("there is room");
+                id += 4;
+            }
+            let mut last = 0;
+            for id in id..id + more {
+                last = put(&channel, [id]).expect("there is room").first_seq;
+            }
+            drop(channel);
+            let used = |path: &&std::path::PathBuf| !blocks(&lab.fs.read_file(path)).is_empty();
+            let newest = lab.segments().iter().rfind(used).expect("a segment").clone();
+            let what = format!("segment {segments}, {more} blocks in it");
+            told(&lab, &what, last, |lab| lab.fs.zero_sectors(&newest, SECTOR..u64::MAX));
+            told(&lab, &what, last, |lab| lab.fs.zero_sectors(&newest, 0..u64::MAX));
+            told(&lab, &what, last, |lab| lab.fs.remove_quietly(&newest));
+        }
+    }
+}
+
+#[test]
+fn p6_any_end_of_a_log_at_rest_that_is_zeroed_is_named_exactly() {
+    let lab = Lab::new(3);
+    let channel = lab.open();
+    for id in 1..12 {
+        put(&channel, [id]).expect("there is room");
+        if id % 5 == 0 {
+            lab.idle(&channel);
+        }
+    }
+    lab.idle(&channel);
+    drop(channel);
+    let path = lab.segments().swap_remove(0);
+    for block in blocks(&lab.fs.read_file(&path)).iter().filter(|block| block.records > 0) {
+        let damaged = lab.copy();
+        damaged.fs.zero_sectors(&path, block.offset..u64::MAX);
+        let channel = damaged.open();
+        assert_eq!(peek(&channel, "main").len() as u64, block.seqs.0 - 1, "{}", block.offset);
+        assert_eq!(named(&losses(&channel)), (block.seqs.0..12).collect(), "{}", block.offset);
     }
 }
