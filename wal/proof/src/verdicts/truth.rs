@@ -116,19 +116,23 @@ impl Truth {
     }
 }
 
-/// The bytes of a segment on another image of its disk: whatever its name, by its header; or, if
-/// that is not there, by its name.
+/// The bytes of a segment on another image of its disk: under its own name or in the file that has
+/// its header, where more of its blocks are.
 pub fn find(lab: &Lab, whole: &Whole) -> Option<Vec<u8>> {
     let header = &whole.bytes[..SEGMENT_HEADER];
-    if lab.fs.exists(&whole.path) {
-        let bytes = lab.fs.read_file(&whole.path);
-        if bytes.starts_with(header) {
-            return Some(bytes);
-        }
+    let named = lab.fs.exists(&whole.path).then(|| lab.fs.read_file(&whole.path));
+    let is_it = |bytes: &Vec<u8>| bytes.starts_with(header);
+    if named.as_ref().is_some_and(is_it) {
+        return named;
     }
-    let mut all = lab.segments().into_iter().map(|path| lab.fs.read_file(path));
-    let elsewhere = all.find(|bytes| bytes.starts_with(header));
-    elsewhere.or_else(|| lab.fs.exists(&whole.path).then(|| lab.fs.read_file(&whole.path)))
+    let mut others = lab.segments().into_iter().map(|path| lab.fs.read_file(path));
+    let headed = others.find(is_it);
+    let there =
+        |bytes: &Vec<u8>| whole.blocks.iter().filter(|known| known.is_in(whole, bytes)).count();
+    match (named, headed) {
+        (Some(named), Some(headed)) if there(&named) > there(&headed) => Some(named),
+        (named, headed) => headed.or(named),
+    }
 }
 
 /// What damage did, and what is left to tell of it.
