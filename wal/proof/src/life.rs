@@ -474,7 +474,9 @@ impl Life {
         };
         self.note_losses(channel)?;
         let numbers: Vec<_> = taken.iter().map(|e| (e.seq, known_id(&e.bytes))).collect();
-        let Some(number) = self.model.took(cursor, events, &numbers, PIECES_MAX)? else {
+        // A disk that is gone may have been asked for the rest in vain.
+        let pieces_max = if self.may_fail() { 0 } else { PIECES_MAX };
+        let Some(number) = self.model.took(cursor, events, &numbers, pieces_max)? else {
             return Ok(false);
         };
         self.takes.push(OpenTake { number, cursor: cursor.to_owned(), take });
