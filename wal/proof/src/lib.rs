@@ -5,6 +5,8 @@
 //! | --- | --- |
 //! | `script.rs` | the life of a channel as a value: generated, run, printed as a test |
 //! | `shrink.rs` | from a script that fails to a short one that fails too |
+//! | `worlds.rs` | every short sequence of operations, and a power cut at every place in it |
+//! | `verdicts.rs` | damaged disks of which the truth is known, and what the channel makes of them |
 //! | `campaign.rs` | many scripts on several threads |
 //! | `life.rs`   | a channel and the model beside it, living through a script |
 //! | `model.rs`  | the plain queue |
@@ -25,3 +27,4 @@ pub mod mutants;
 pub mod script;
 pub mod shrink;
 pub mod verdicts;
+pub mod worlds;

@@ -21,3 +21,4 @@ mod stale;
 mod story;
 mod threads;
 mod verdicts;
+mod worlds;
