@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use forebay_proof::model::event;
 use forebay_wal::fs::sim::Fault;
-use forebay_wal::{Channel, Clock, CursorStart, ErrorKind, Options};
+use forebay_wal::{Channel, Clock, CursorStart, ErrorKind, Options, SyncClass};
+use shuttle::future::block_on;
 use shuttle::thread;
 
 use super::explore::{all_limits_pass, below, explore, limits_pass};
@@ -36,6 +37,8 @@ fn all_at_work(world: &World, transactions: u64) {
     world.wait_until_all_is_taken();
     world.channel.close();
     join(others);
+    world.went(&[ErrorKind::Closed]);
+    world.check_order();
 }
 
 #[test]
@@ -45,8 +48,6 @@ fn p3_p4_p5_no_taker_is_idle_while_something_is_readable() {
         limits_pass(4);
         let world = World::new(&disk, 2 * events_of(3), 2);
         all_at_work(&world, 3);
-        world.went(&[ErrorKind::Closed]);
-        world.check_order();
         world.check_after_power_cut(&["main", "other"]);
     });
 }
@@ -58,8 +59,6 @@ fn p3_p4_p9_puts_that_wait_for_an_event_to_be_taken_go_on_by_themselves() {
         limits_pass(4);
         let world = World::new(&disk, 2 * events_of(3), 2);
         all_at_work(&world, 3);
-        world.went(&[ErrorKind::Closed]);
-        world.check_order();
         world.check_after_power_cut(&["main", "other"]);
     });
 }
@@ -86,38 +85,64 @@ fn large(number: u64) -> u64 {
     number * 77 + 70
 }
 
+/// Two putters of large events, two takers that make room for them, and the checkpointer.
+fn all_at_work_on_a_full_channel(world: &World) {
+    let putters = [1, 2].map(|number| {
+        let world = world.clone();
+        thread::spawn(move || {
+            for id in [1, 2].map(|event| large(number * PUTTER + event)) {
+                let put = world.transaction(&[id]);
+                let outcome = if number == 1 { put.commit() } else { block_on(put.commit_async()) };
+                world.note_put(&[id], outcome);
+            }
+        })
+    });
+    let others = [
+        taker(world, "main", 20, Way::Thread),
+        taker(world, "main", 10, Way::Task),
+        checkpointer(world, 2),
+    ];
+    join(putters);
+    world.wait_until_all_is_taken();
+    world.channel.close();
+    join(others);
+    world.went(&[ErrorKind::Closed]);
+    world.check_after_power_cut(&["main"]);
+}
+
+fn full() -> Disk {
+    Disk::new(Options::new().bytes_max(1 << 20).put_timeout(PATIENT), fill)
+}
+
 #[test]
 fn p3_p4_p9_puts_into_a_full_channel_go_on_by_themselves_when_events_are_taken() {
-    let disk = Disk::new(Options::new().bytes_max(1 << 20).put_timeout(PATIENT), fill);
+    let disk = full();
+    explore(move || {
+        limits_pass(4);
+        all_at_work_on_a_full_channel(&World::new(&disk, 4, 1));
+    });
+}
+
+#[test]
+fn p4_p9_p10_so_they_do_when_the_disk_fails_once_in_between() {
+    let disk = full();
     explore(move || {
         limits_pass(4);
         let world = World::new(&disk, 4, 1);
-        let putters = [1, 2].map(|number| {
-            let world = world.clone();
-            thread::spawn(move || {
-                for id in [1, 2].map(|event| large(number * PUTTER + event)) {
-                    let put = world.transaction(&[id]);
-                    let outcome = if number == 1 {
-                        put.commit()
-                    } else {
-                        shuttle::future::block_on(put.commit_async())
-                    };
-                    world.note_put(&[id], outcome);
-                }
-            })
-        });
-        let others = [
-            taker(&world, "main", 20, Way::Thread),
-            taker(&world, "main", 10, Way::Task),
-            checkpointer(&world, 2),
-        ];
-        join(putters);
-        world.wait_until_all_is_taken();
-        world.channel.close();
-        join(others);
-        world.went(&[ErrorKind::Closed]);
-        world.check_after_power_cut(&["main"]);
+        fail_once(&world, 80);
+        all_at_work_on_a_full_channel(&world);
     });
+}
+
+/// One of the next operations of the disk fails.
+fn fail_once(world: &World, within: u64) {
+    let fault = match below(4) {
+        0 => Fault::Eio,
+        1 => Fault::ShortWrite,
+        2 => Fault::SyncFails,
+        _ => Fault::SyncFailsInPart,
+    };
+    world.fs.fail_at(world.fs.ops() + below(within), fault);
 }
 
 #[test]
@@ -178,16 +203,8 @@ fn p1_p10_one_failure_of_the_disk_is_seen_by_nobody_who_waits() {
     explore(move || {
         limits_pass(4);
         let world = World::new(&disk, 2 * events_of(3), 2);
-        let fault = match below(4) {
-            0 => Fault::Eio,
-            1 => Fault::ShortWrite,
-            2 => Fault::SyncFails,
-            _ => Fault::SyncFailsInPart,
-        };
-        world.fs.fail_at(world.fs.ops() + below(40), fault);
+        fail_once(&world, 40);
         all_at_work(&world, 3);
-        world.went(&[ErrorKind::Closed]);
-        world.check_order();
         world.check_after_power_cut(&["main", "other"]);
     });
 }
@@ -218,7 +235,7 @@ fn p1_p2_p10_a_disk_that_is_gone_ends_all_waits_and_what_was_acknowledged_stays(
 }
 
 /// A clock that goes on by itself, a little or a lot, whenever somebody looks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Passing {
     now: Mutex<Duration>,
 }
@@ -240,7 +257,7 @@ fn p9_a_put_that_waits_too_long_is_refused_and_is_not_there() {
     let disk = Disk::empty(options().events_max(2));
     explore(move || {
         all_limits_pass();
-        let clock = Arc::new(Passing { now: Mutex::new(Duration::ZERO) });
+        let clock = Arc::new(Passing::default());
         let world = World::at(&disk, 0, 0, clock);
         let putters = [1, 2, 3].map(|number| {
             let world = world.clone();
@@ -248,11 +265,8 @@ fn p9_a_put_that_waits_too_long_is_refused_and_is_not_there() {
                 for id in number * PUTTER..number * PUTTER + 2 {
                     let mut put = world.transaction(&[id]);
                     put.set_wait(Duration::from_millis(below(5000)));
-                    let outcome = if number == 1 {
-                        shuttle::future::block_on(put.commit_async())
-                    } else {
-                        put.commit()
-                    };
+                    let outcome =
+                        if number == 1 { block_on(put.commit_async()) } else { put.commit() };
                     world.note_put(&[id], outcome);
                 }
             })
@@ -291,7 +305,7 @@ fn p5_those_who_wait_on_a_cursor_that_is_removed_hear_of_it() {
                     let came = if blocking {
                         take.wait(Duration::MAX).map(drop)
                     } else {
-                        shuttle::future::block_on(take.ready())
+                        block_on(take.ready())
                     };
                     let outcome = came.and_then(|()| take.take_many(1, usize::MAX));
                     match outcome.map_err(|error| error.kind()) {
@@ -316,5 +330,54 @@ fn p5_those_who_wait_on_a_cursor_that_is_removed_hear_of_it() {
         join([putter, remover]);
         world.channel.close();
         world.check_after_power_cut(&["main"]);
+    });
+}
+
+#[test]
+fn p4_repeats_of_a_producer_from_two_threads_enter_once() {
+    let disk = Disk::empty(options());
+    explore(move || {
+        limits_pass(2);
+        let world = World::new(&disk, 3, 2);
+        let transaction = |world: &World, sequence: u64| {
+            let mut put = world.transaction(&[sequence]);
+            put.set_producer("twice", sequence).expect("there is room");
+            put
+        };
+        let one = world.clone();
+        let one = thread::spawn(move || {
+            let commits = [1, 2, 3].map(|sequence| transaction(&one, sequence).commit_async());
+            for (commit, sequence) in commits.into_iter().zip(1..) {
+                one.note_put(&[sequence], block_on(commit));
+            }
+        });
+        let other = world.clone();
+        let other = thread::spawn(move || {
+            for sequence in 1..=3 {
+                let outcome = transaction(&other, sequence).commit();
+                other.note_put(&[sequence], outcome);
+            }
+        });
+        let others = [taker(&world, "main", 2, Way::Thread), taker(&world, "other", 2, Way::Task)];
+        join([one, other]);
+        world.wait_until_all_is_taken();
+        world.channel.close();
+        join(others);
+        world.went(&[ErrorKind::Closed]);
+        world.check_order();
+        world.check_after_power_cut(&["main", "other"]);
+    });
+}
+
+#[test]
+fn p4_p12_the_weaker_classes_lose_nothing_when_the_process_ends() {
+    let sync = SyncClass::Interval(Duration::from_millis(5));
+    let disks = [SyncClass::Os, sync].map(|sync| Disk::empty(options().sync(sync)));
+    explore(move || {
+        limits_pass(8);
+        let clock = Arc::new(Passing::default());
+        let world = World::at(&disks[below(2) as usize], 2 * events_of(3), 2, clock);
+        all_at_work(&world, 3);
+        world.check_after_kill(&["main", "other"]);
     });
 }

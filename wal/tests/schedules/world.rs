@@ -120,22 +120,24 @@ impl World {
     }
 
     /// Writes down how the commit of a put went.
-    pub fn note_put(&self, ids: &[u64], outcome: Result<Receipt>) -> bool {
+    pub fn note_put(&self, ids: &[u64], outcome: Result<Receipt>) {
         let mut books = self.books();
         match outcome {
             Ok(receipt) => {
                 assert_eq!(receipt.events, ids.len() as u64);
+                if receipt.duplicate {
+                    // Who put it first knows where it stands.
+                    return;
+                }
                 for (seq, &id) in (receipt.first_seq..).zip(ids) {
                     assert_eq!(books.put.insert(seq, id), None, "seq {seq} is given twice");
                 }
-                true
             }
             Err(error) => {
                 if error.kind() == ErrorKind::InDoubt {
                     books.doubtful.push(ids.to_vec());
                 }
                 books.errors.push(error.kind());
-                false
             }
         }
     }
@@ -146,7 +148,7 @@ impl World {
     }
 
     /// Writes down how the commit of a take went.
-    pub fn note_take(&self, cursor: &str, taken: &[Taken], outcome: Result<Receipt>) -> bool {
+    pub fn note_take(&self, cursor: &str, taken: &[Taken], outcome: Result<Receipt>) {
         let mut books = self.books();
         match outcome {
             Ok(_) => {
@@ -162,14 +164,13 @@ impl World {
                     perhaps.extend(taken.iter().map(|taken| taken.seq));
                 }
                 books.errors.push(error.kind());
-                return false;
+                return;
             }
         }
         drop(books);
         let (left, changed) = &*self.left;
         *left.lock().expect("no panic") -= taken.len() as i64;
         changed.notify_all();
-        true
     }
 
     /// Waits until every cursor has seen and acknowledged all that is ever put.
@@ -196,9 +197,17 @@ impl World {
             1 => Survive::Everything,
             _ => Survive::Seed(below(1 << 32)),
         };
-        let after = self.fs.crash(survive);
-        after.heal();
-        let env = env(after, Arc::new(SimClock::new()));
+        self.check_after(self.fs.crash(survive), cursors);
+    }
+
+    /// The same after the process ended and the machine went on.
+    pub fn check_after_kill(&self, cursors: &[&str]) {
+        self.check_after(self.fs.kill(), cursors);
+    }
+
+    fn check_after(&self, fs: SimFs, cursors: &[&str]) {
+        fs.heal();
+        let env = env(fs, Arc::new(SimClock::new()));
         let channel = Channel::open_in(Path::new(DIR), manual(&self.options), env);
         let channel = channel.expect("it opens");
         for cursor in cursors {
