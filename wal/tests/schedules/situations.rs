@@ -134,6 +134,30 @@ fn p4_p9_p10_so_they_do_when_the_disk_fails_once_in_between() {
     });
 }
 
+#[test]
+fn p1_p6_a_cursor_made_while_segments_are_reclaimed_takes_nothing_from_others() {
+    let disk = full();
+    explore(move || {
+        limits_pass(4);
+        let world = World::new(&disk, 0, 1);
+        let others = [taker(&world, "main", 4, Way::Thread), checkpointer(&world, 3)];
+        let channel = world.channel.clone();
+        let late = thread::spawn(move || {
+            let mut take = channel.take_transaction("late").expect("there is room for it");
+            let taken = take.take_many(usize::MAX, usize::MAX).expect("events");
+            // What is gone by then is gone; from there on it sees all.
+            assert!(taken.windows(2).all(|pair| pair[0].seq + 1 == pair[1].seq), "{taken:?}");
+        });
+        join([late]);
+        world.wait_until_all_is_taken();
+        world.channel.close();
+        join(others);
+        world.went(&[ErrorKind::Closed]);
+        assert_eq!(world.channel.stats().losses, 0);
+        world.check_after_power_cut(&["main"]);
+    });
+}
+
 /// One of the next operations of the disk fails.
 fn fail_once(world: &World, within: u64) {
     let fault = match below(4) {
