@@ -1,7 +1,6 @@
 //! The channel: what a program holds.
 
 use std::path::Path;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
@@ -15,7 +14,7 @@ use crate::queue::Ended;
 use crate::ranges::SeqRange;
 use crate::record::{CursorChange, DropReason, Dropped, Record};
 use crate::stats::Stats;
-use crate::sync::{Arc, Mutex, Ordering, lock};
+use crate::sync::{self, Arc, JoinHandle, Mutex, Ordering, lock};
 use crate::transaction::{PutTransaction, TakeTransaction};
 
 /// A durable channel of opaque events. Clones are the same channel.
@@ -232,9 +231,7 @@ impl Channel {
 impl Handle {
     fn start(&self, name: &str, run: fn(&Shared)) -> Result<()> {
         let engine = self.engine.clone();
-        let thread = std::thread::Builder::new()
-            .name(name.to_owned())
-            .spawn(move || run(&engine))
+        let thread = sync::spawn(name, move || run(&engine))
             .map_err(|error| Error::io(format!("start thread {name}"), error))?;
         lock(&self.threads).push(thread);
         Ok(())

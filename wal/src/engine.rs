@@ -15,8 +15,9 @@ use crate::options::{Background, Geometry, Options};
 use crate::queue::{Ended, PutWork, Queue};
 use crate::ranges::RangeSet;
 use crate::segments::Segments;
+use crate::signal::Bell;
 use crate::status::Status;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, lock, wait_timeout};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, lock};
 use crate::tail::Tail;
 use crate::view::View;
 
@@ -186,33 +187,6 @@ impl Engine {
              put again",
             self.dir.display()
         )
-    }
-}
-
-/// Something that a thread sleeps on and others ring.
-#[derive(Debug, Default)]
-pub(crate) struct Bell {
-    rung: Mutex<bool>,
-    condvar: Condvar,
-}
-
-impl Bell {
-    pub(crate) fn ring(&self) {
-        let mut rung = lock(&self.rung);
-        if !*rung {
-            *rung = true;
-            drop(rung);
-            self.condvar.notify_one();
-        }
-    }
-
-    /// Sleeps until it rings, or for so long.
-    pub(crate) fn sleep(&self, timeout: Duration) {
-        let mut rung = lock(&self.rung);
-        if !*rung {
-            rung = wait_timeout(&self.condvar, rung, timeout).0;
-        }
-        *rung = false;
     }
 }
 

@@ -99,5 +99,8 @@ pub use record::{DropReason, Loss, LossReason};
 pub use stats::{Condition, CursorStats, Stats};
 pub use transaction::{Commit, KEY_BYTES_MAX, PutTransaction, TakeTransaction, Taken};
 
+#[cfg(any(feature = "loom", feature = "shuttle"))]
+pub use sync::decide_limits;
+
 /// The cursor that a channel has when none is named.
 pub const MAIN_CURSOR: &str = "main";

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::checkpoint::{self, Checkpoints};
 use crate::directory::Directory;
-use crate::engine::{Bell, Care, Engine, News};
+use crate::engine::{Care, Engine, News};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{RECORD_HEADER_LEN, SMALL_BLOCK_BYTES, STATE_OFFSET, block_bytes};
@@ -24,6 +24,7 @@ use crate::record::{CursorChange, Record};
 use crate::replay::{Recovered, replay};
 use crate::segment::{self, Segment};
 use crate::segments::Segments;
+use crate::signal::Bell;
 use crate::state::{LiveSegment, State};
 use crate::status::Status;
 use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};

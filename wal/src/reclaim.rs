@@ -69,7 +69,8 @@ impl Engine {
         let mut segments = lock(&self.segments);
         // The tending thread may have the one that is wanted in hand.
         while segments.spares.is_empty() && segments.making > 0 {
-            let (again, late) = wait_timeout(&self.segment_made, segments, HAND_OVER_MAX);
+            let (again, late) =
+                wait_timeout(&self.segment_made, &self.segments, segments, HAND_OVER_MAX);
             segments = again;
             if late {
                 break;

@@ -1,4 +1,4 @@
-//! One-shot outcomes that a thread or a task can wait for.
+//! What a thread or a task waits for: one-shot outcomes, and bells.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -86,7 +86,7 @@ impl<T> Slot<T> {
             inner = match timeout {
                 None => wait(&self.arrived, inner),
                 Some(timeout) => {
-                    let (again, late) = wait_timeout(&self.arrived, inner, timeout);
+                    let (again, late) = wait_timeout(&self.arrived, &self.inner, inner, timeout);
                     timed_out = late;
                     again
                 }
@@ -115,5 +115,32 @@ impl<T> Slot<T> {
                 Poll::Pending
             }
         }
+    }
+}
+
+/// Something that a thread sleeps on and others ring.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    rung: Mutex<bool>,
+    condvar: Condvar,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        let mut rung = lock(&self.rung);
+        if !*rung {
+            *rung = true;
+            drop(rung);
+            self.condvar.notify_one();
+        }
+    }
+
+    /// Sleeps until it rings, or for so long.
+    pub(crate) fn sleep(&self, timeout: Duration) {
+        let mut rung = lock(&self.rung);
+        if !*rung {
+            rung = wait_timeout(&self.condvar, &self.rung, rung, timeout).0;
+        }
+        *rung = false;
     }
 }
