@@ -244,21 +244,23 @@ impl Engine {
     }
 }
 
-/// Takes the segments off the list that no cursor needs; the active one stays.
+/// Takes the segments off the list that no cursor needs; the active one stays. What they held is
+/// absent from then on, so that a cursor made at an older event passes it and finds no loss.
 fn drop_unneeded(state: &mut State, active: u64) {
     let ends = state.segments.iter().skip(1).map(|next| next.first_seq);
     let ends: Vec<u64> = ends.chain([state.next_seq]).collect();
-    let mut ends = ends.into_iter();
-    let segments = std::mem::take(&mut state.segments);
-    let kept = segments.into_iter().filter(|segment| {
-        let end = ends.next().unwrap_or(state.next_seq);
-        segment.id == active
-            || state.needs(SeqRange::new(segment.first_seq, end))
+    for (segment, end) in std::mem::take(&mut state.segments).into_iter().zip(ends) {
+        let seqs = SeqRange::new(segment.first_seq, end);
+        if segment.id == active
+            || state.needs(seqs)
             // Its damaged ranges go to quarantine first.
             || state.damaged.iter().any(|damaged| damaged.segment == segment.id)
-    });
-    let kept: Vec<LiveSegment> = kept.collect();
-    state.segments = kept;
+        {
+            state.segments.push(segment);
+        } else if !state.segments.is_empty() {
+            state.note_reclaimed(seqs);
+        }
+    }
     state.forget_before_live();
 }
 

@@ -179,7 +179,9 @@ impl State {
         match change {
             CursorChange::Made { id, name, start } => {
                 let mut acked = self.absent.clone();
-                acked.insert(SeqRange::new(1, *start));
+                // What was the oldest event when the record was made may have gone meanwhile.
+                let oldest = self.segments.first().map_or(1, |segment| segment.first_seq);
+                acked.insert(SeqRange::new(1, oldest.max(*start)));
                 self.cursors.insert(*id, CursorState { name: name.clone(), acked, state: None });
                 self.next_cursor = self.next_cursor.max(id.saturating_add(1));
             }
@@ -228,6 +230,11 @@ impl State {
     /// Passes over seqs that may have been given out and are not in the log.
     pub(crate) fn note_unused(&mut self, until: u64) {
         self.make_absent(SeqRange::new(self.next_seq, until));
+    }
+
+    /// Passes over what was in a segment that no cursor needs, while an older one stays.
+    pub(crate) fn note_reclaimed(&mut self, range: SeqRange) {
+        self.make_absent(range);
     }
 
     /// No cursor will see `range`; how many of its seqs some cursor had still to see.
