@@ -63,6 +63,7 @@ use round::End;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  forebay torture\n  \
     forebay torture --rounds 1000 --seed 7\n  \
+    forebay torture --dir /dev/shm/torture --rounds 1000\n  \
     forebay torture --dir /mnt/disk/torture --json | jq .violations")]
 pub(super) struct Torture {
     /// Where the channels are made: a new or empty directory [default: a temporary one]
@@ -187,7 +188,9 @@ impl Campaign<'_> {
             let (found, violations) = checker.found();
             self.report.violations_found = violations;
             self.report.violations = found.to_vec();
-            self.show(&checker)?;
+            if !plan.last {
+                self.show(&checker)?;
+            }
             if plan.last || violations > 0 || outcome.end == End::Stopped {
                 break;
             }
@@ -212,7 +215,7 @@ impl Campaign<'_> {
     fn show(&mut self, checker: &Checker) -> Result<(), Failure> {
         let (rounds, all) = (self.report.rounds, self.options.rounds.get());
         self.progress.at(rounds);
-        if !self.options.json && rounds > 0 && rounds % all.div_ceil(10) == 0 {
+        if !self.options.json && rounds.is_multiple_of(all.div_ceil(10)) {
             report::print(&self.report.progress(all, checker.figures()))?;
         }
         Ok(())

@@ -70,6 +70,8 @@ pub(super) enum Target {
     Start,
     /// The child says that it opens the channel.
     Open,
+    /// The channel is open, and the child begins to read it.
+    Read,
     /// The child says that it works.
     Work,
     /// The child says that word for the n-th time, while it works.
@@ -95,6 +97,7 @@ impl Target {
         match self {
             Target::Start => "start",
             Target::Open => "open",
+            Target::Read => "read",
             Target::Work => "work",
             Target::Word(word, _) => word,
             Target::Names(_) => "segment",
@@ -108,8 +111,9 @@ impl Aim {
         let words = ["put", "stored", "take", "took", "commit", "committed", "rollback"];
         match dice.u32(0..100) {
             0..=11 => Aim { target: Target::Start, after: within(dice, 50, 20_000) },
-            12..=27 => Aim { target: Target::Open, after: within(dice, 10, 15_000) },
-            28..=57 => Aim { target: Target::Work, after: within(dice, 50, 1_000_000) },
+            12..=25 => Aim { target: Target::Open, after: within(dice, 10, 30_000) },
+            26..=32 => Aim { target: Target::Read, after: within(dice, 10, 10_000) },
+            33..=57 => Aim { target: Target::Work, after: within(dice, 50, 1_000_000) },
             58..=77 => {
                 let word = words[dice.usize(0..words.len())];
                 let target = Target::Word(word, dice.u32(1..100));
@@ -145,14 +149,15 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn new(dice: &mut Rng) -> Life {
         let bytes_max = limit(dice);
-        let longest = [200, 4_000, 30_000, 1_000_000][dice.usize(0..4)];
+        let longest = [1_000, 4_000, 30_000, 1_000_000][dice.usize(0..4)];
+        // Else a large channel holds so many events that most of the time goes into reading.
+        let least = if bytes_max > 4 << 20 { 1_000_000 } else { 30_000 };
         Life {
             rounds: dice.u32(1..25),
             bytes_max,
             events_max: if dice.u32(0..10) == 0 { dice.u64(200..2000) } else { 0 },
             late_cursor_from: dice.u32(0..20),
-            // Else a large channel holds so many events that most of the time goes into reading.
-            longest: longest.max(u32::try_from(bytes_max >> 10).unwrap_or(u32::MAX)),
+            longest: if bytes_max > 2 << 20 { longest.max(least) } else { longest },
         }
     }
 
@@ -222,6 +227,7 @@ mod tests {
             "committed",
             "open",
             "put",
+            "read",
             "rollback",
             "segment",
             "start",

@@ -193,6 +193,7 @@ impl<'a> Watch<'a> {
         }
         let hit = match self.target() {
             Some(Target::Open) => word == "opening",
+            Some(Target::Read) => word == "opened",
             Some(Target::Work) => word == "working",
             Some(Target::Word(awaited, nth)) => {
                 self.words += u32::from(self.working.is_some() && word == awaited);
