@@ -16,6 +16,7 @@ mod put;
 mod run;
 mod stat;
 mod take;
+mod torture;
 mod validate;
 
 /// A durable file channel, and the agent around it.
@@ -35,6 +36,8 @@ enum Command {
     Put(put::Put),
     Take(take::Take),
     Stat(stat::Stat),
+    Torture(torture::Torture),
+    TortureChild(torture::TortureChild),
 }
 
 /// How a command came out, if it did not fail.
@@ -59,6 +62,8 @@ pub fn main() -> ExitCode {
         Command::Put(put) => put.execute(),
         Command::Take(take) => take.execute(),
         Command::Stat(stat) => stat.execute(),
+        Command::Torture(torture) => torture.execute(),
+        Command::TortureChild(child) => child.execute(),
     };
     match outcome {
         Ok(Outcome::Fine) => ExitCode::SUCCESS,
@@ -72,7 +77,7 @@ impl Command {
     fn log_default(&self) -> &'static str {
         match self {
             Command::Run(_) => "info",
-            Command::Validate(_) | Command::Put(_) | Command::Take(_) | Command::Stat(_) => "warn",
+            _ => "warn",
         }
     }
 }

@@ -10,7 +10,7 @@ const DELAY: Duration = Duration::from_secs(1);
 
 /// A count on standard error, or nothing at all.
 pub(super) struct Progress {
-    verb: &'static str,
+    what: &'static str,
     started: Instant,
     wanted: bool,
     bar: Option<ProgressBar>,
@@ -19,28 +19,28 @@ pub(super) struct Progress {
 impl Progress {
     /// No count.
     pub(super) fn none() -> Progress {
-        Progress { verb: "", started: Instant::now(), wanted: false, bar: None }
+        Progress { what: "", started: Instant::now(), wanted: false, bar: None }
     }
 
-    /// A count of lines, if standard error is a terminal.
-    pub(super) fn lines(verb: &'static str) -> Progress {
+    /// A count of something, if standard error is a terminal.
+    pub(super) fn of(what: &'static str) -> Progress {
         let wanted = std::io::stderr().is_terminal();
-        Progress { verb, started: Instant::now(), wanted, bar: None }
+        Progress { what, started: Instant::now(), wanted, bar: None }
     }
 
     /// A count of lines taken, unless they are themselves printed on the terminal.
     pub(super) fn output() -> Progress {
-        if std::io::stdout().is_terminal() { Progress::none() } else { Progress::lines("taken") }
+        if std::io::stdout().is_terminal() { Progress::none() } else { Progress::of("lines taken") }
     }
 
     /// So many are done.
-    pub(super) fn at(&mut self, lines: u64) {
+    pub(super) fn at(&mut self, count: u64) {
         if !self.wanted || self.started.elapsed() < DELAY {
             return;
         }
-        let verb = self.verb;
+        let what = self.what;
         let bar = self.bar.get_or_insert_with(|| {
-            let style = format!("{{spinner}} {{human_pos}} lines {verb}, {{per_sec}}");
+            let style = format!("{{spinner}} {{human_pos}} {what}, {{per_sec}}");
             let bar = ProgressBar::new_spinner();
             // The template is ours; without it the default style still counts.
             if let Ok(style) = ProgressStyle::with_template(&style) {
@@ -48,7 +48,7 @@ impl Progress {
             }
             bar
         });
-        bar.set_position(lines);
+        bar.set_position(count);
     }
 }
 

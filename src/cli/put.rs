@@ -108,7 +108,7 @@ struct Feed<'a, A: Write> {
 
 impl<'a, A: Write> Feed<'a, A> {
     fn new(channel: &'a dyn Channel, batch: usize, acks: Option<A>) -> Feed<'a, A> {
-        let progress = if acks.is_some() { Progress::none() } else { Progress::lines("put") };
+        let progress = if acks.is_some() { Progress::none() } else { Progress::of("lines put") };
         let put = channel.put_transaction();
         Feed { channel, batch, acks, put, lines: 0, acknowledged: 0, progress }
     }

@@ -13,3 +13,4 @@ mod stat;
 mod support;
 mod syscalls;
 mod tidy;
+mod torture;

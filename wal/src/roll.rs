@@ -275,7 +275,8 @@ impl Engine {
     }
 }
 
-/// Takes the segments off the list that no cursor needs; the active one stays.
+/// Takes the segments off the list that no cursor needs; the active one stays. What they held is
+/// absent from then on, so that a cursor made at an older event passes it and finds no loss.
 fn drop_unneeded(state: &mut State, active: u64) {
     let ends = state.segments.iter().skip(1).map(|next| next.first_seq);
     let ends: Vec<u64> = ends.chain([state.next_seq]).collect();

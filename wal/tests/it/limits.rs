@@ -416,3 +416,30 @@ fn p9_all_of_it_in_the_weaker_classes() {
         assert!(event(3).len() > 8);
     }
 }
+
+#[test]
+fn p6_a_new_cursor_passes_what_was_reclaimed_behind_a_held_event_without_a_loss() {
+    let lab = Lab::new(8).with(plain());
+    let channel = lab.open();
+    put(&channel, 1..20).expect("there is room");
+    // Its segment stays; those behind it go as they are acknowledged.
+    let mut held = channel.take_transaction("main").expect("a take");
+    assert_eq!(held.take().expect("an event").expect("the first one").seq, 1);
+    let mut id = 20;
+    while lab.inspect().segments.iter().all(|segment| segment.id < 12) {
+        put(&channel, id..id + 10).expect("there is room");
+        id += 10;
+        drain(&channel, "main");
+        channel.tend();
+    }
+    put(&channel, id..id + 10).expect("there is room");
+    // Opened again, so that nothing is read from memory.
+    drop((held, channel));
+    let channel = lab.open();
+    // A cursor that begins at the oldest event finds what is there, and nothing is lost.
+    let late = peek(&channel, "late");
+    assert!(late.iter().any(|(_, late)| *late == 1), "{late:?}");
+    assert!((id..id + 10).all(|id| late.iter().any(|(_, late)| *late == id)), "{late:?}");
+    channel.tend();
+    assert_eq!(channel.stats().losses, 0, "{:?}", channel.stats().recent_losses);
+}
