@@ -297,7 +297,8 @@ impl Disk {
 
     pub fn sync_directory(&mut self, node: u64) -> Result<()> {
         self.call(Call::SyncDirectory, |disk| {
-            let (lies, journal, now) = (disk.traits.lies, disk.traits.one_journal, disk.clock);
+            let lies = disk.traits.lies_of_names;
+            let (journal, now) = (disk.traits.one_journal, disk.clock);
             let directory = disk.directory(node)?;
             if !lies {
                 directory.settle();
@@ -620,4 +621,116 @@ impl Naming {
 /// The pages of a range.
 fn pages(start: u64, end: u64) -> (u64, u64) {
     (start / PAGE_BYTES, end.div_ceil(PAGE_BYTES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: Survival = Survival::Nothing;
+
+    fn disk(traits: Traits) -> (Disk, u64) {
+        let mut disk = Disk::new(traits, 1);
+        let file = disk.create(ROOT, "file").expect("a new name");
+        disk.sync_directory(ROOT).expect("synced");
+        (disk, file)
+    }
+
+    fn synced(disk: &mut Disk, file: u64) {
+        let now = disk.now();
+        disk.sync(file, now, true).expect("synced");
+    }
+
+    fn bytes(disk: &mut Disk, file: u64) -> Vec<u8> {
+        disk.file(file).expect("it is there").bytes.clone()
+    }
+
+    #[test]
+    fn what_a_sync_covers_stays_and_the_rest_may_go() {
+        let (mut disk, file) = disk(Traits::default());
+        disk.write(file, 0, b"one").expect("written");
+        synced(&mut disk, file);
+        disk.write(file, 3, b"two").expect("written");
+        assert_eq!(bytes(&mut disk, file), b"onetwo");
+        disk.revive(NOTHING, NOTHING);
+        assert_eq!(bytes(&mut disk, file), b"one");
+    }
+
+    #[test]
+    fn a_sync_does_not_cover_what_was_written_after_it_had_begun() {
+        let (mut disk, file) = disk(Traits::default());
+        disk.write(file, 0, b"one").expect("written");
+        let begun = disk.now();
+        disk.write(file, 0, b"two").expect("written");
+        disk.sync(file, begun, true).expect("synced");
+        disk.revive(NOTHING, NOTHING);
+        assert_eq!(bytes(&mut disk, file), b"one");
+    }
+
+    #[test]
+    fn names_need_a_sync_of_their_directory() {
+        let (mut disk, file) = disk(Traits::default());
+        let other = disk.create(ROOT, "other").expect("a new name");
+        synced(&mut disk, other);
+        disk.rename((ROOT, "file"), (ROOT, "renamed")).expect("renamed");
+        disk.revive(NOTHING, NOTHING);
+        assert_eq!(disk.lookup(ROOT, "file"), Ok(file));
+        assert_eq!(disk.lookup(ROOT, "renamed"), Err(Refusal::Missing));
+        assert_eq!(disk.lookup(ROOT, "other"), Err(Refusal::Missing));
+    }
+
+    #[test]
+    fn a_failed_sync_leaves_clean_pages_that_the_next_one_does_not_write() {
+        let (mut disk, file) = disk(Traits::default());
+        disk.write(file, 0, b"lost").expect("written");
+        disk.failures = vec![Failure { call: Call::Sync, nth: 1, onwards: false }];
+        let now = disk.now();
+        assert_eq!(disk.sync(file, now, true), Err(Refusal::Io));
+        synced(&mut disk, file);
+        assert_eq!(bytes(&mut disk, file), b"lost");
+        disk.revive(NOTHING, NOTHING);
+        assert_eq!(bytes(&mut disk, file), b"");
+    }
+
+    #[test]
+    fn a_torn_write_leaves_whole_sectors_of_before_or_after() {
+        let (mut disk, file) = disk(Traits::default());
+        disk.write(file, 0, &[1; 8192]).expect("written");
+        synced(&mut disk, file);
+        disk.write(file, 0, &[2; 8192]).expect("written");
+        let torn = Survival::Scattered { unit_bytes: SECTOR_BYTES, percent: 50 };
+        disk.revive(NOTHING, torn);
+        let bytes = bytes(&mut disk, file);
+        let sectors: Vec<&[u8]> = bytes.chunks(SECTOR_BYTES).collect();
+        assert!(sectors.iter().all(|sector| sector.iter().all(|byte| *byte == sector[0])));
+        assert!(sectors.iter().any(|sector| sector[0] == 1));
+        assert!(sectors.iter().any(|sector| sector[0] == 2));
+    }
+
+    #[test]
+    fn the_power_goes_before_or_after_the_call_that_was_named_and_nothing_answers() {
+        for (done, expected) in [(false, &b""[..]), (true, b"x")] {
+            let (mut disk, file) = disk(Traits::default());
+            disk.cut_at = Some(CutAt { call: Some(Call::Write), nth: 1, done });
+            assert_eq!(disk.write(file, 0, b"x"), Err(Refusal::Io));
+            assert!(disk.dead && disk.file(file).is_err());
+            disk.revive(NOTHING, Survival::Everything);
+            assert_eq!(bytes(&mut disk, file), expected);
+        }
+    }
+
+    #[test]
+    fn a_full_disk_takes_what_has_its_place_and_gives_back_what_is_removed() {
+        let space_bytes = Some(4 * PAGE_BYTES);
+        let (mut disk, file) = disk(Traits { space_bytes, ..Traits::default() });
+        disk.allocate(file, 0, 4 * PAGE_BYTES, true).expect("there is room");
+        let other = disk.create(ROOT, "other").expect("a new name");
+        assert_eq!(disk.write(other, 0, b"x"), Err(Refusal::Full));
+        disk.write(file, 0, &[1; 4 * PAGE_BYTES as usize]).expect("it has its place");
+        disk.closed(file);
+        disk.remove(ROOT, "file").expect("removed");
+        disk.sync_directory(ROOT).expect("synced");
+        disk.forget_unnamed();
+        disk.write(other, 0, b"x").expect("there is room again");
+    }
 }

@@ -80,6 +80,8 @@ pub struct Traits {
     pub slow_sync: Duration,
     /// All that can be allocated.
     pub space_bytes: Option<u64>,
-    /// A sync is answered and does nothing: with such a disk every promise must break.
+    /// A file's sync is answered and does nothing: with such a disk every promise must break.
     pub lies: bool,
+    /// So is a directory's.
+    pub lies_of_names: bool,
 }

@@ -63,6 +63,8 @@ pub struct Setting<'a> {
     /// Where the disk's files go when something is wrong.
     pub keep: Option<&'a Path>,
     pub verbose: bool,
+    /// The channel gets the byte limit that it has without a word.
+    pub default_limit: bool,
 }
 
 pub struct Life<'a> {
@@ -113,7 +115,7 @@ impl<'a> Life<'a> {
         let mut outcome = Ok(());
         for _ in 0..rounds {
             outcome = self.round();
-            if outcome.is_err() || self.setting.profile.outlook == Outlook::Refuses {
+            if outcome.is_err() || self.word().is_some() {
                 break;
             }
         }
@@ -136,8 +138,8 @@ impl<'a> Life<'a> {
         let space = self.plug.disk().traits.space_bytes;
         let pending_max = space.map_or(PENDING_BYTES_MAX, |space| space / 4);
         let crowded = self.ledger.pending_bytes() > pending_max;
-        if self.setting.profile.outlook == Outlook::Refuses {
-            return self.refused();
+        if let Some(word) = self.word() {
+            return self.refused(word);
         }
         if crowded && !self.random.percent(3) || self.random.percent(30) {
             self.take()?;
@@ -158,8 +160,8 @@ impl<'a> Life<'a> {
         }
         match self.random.below(100) {
             0..15 => End::Itself,
-            15..22 => End::Kill(after),
-            22..55 => End::Cut(after),
+            15..27 => End::Kill(after),
+            27..58 => End::Cut(after),
             _ => {
                 let most = self.random.pick(&[10, 30, 100, 300]);
                 let nth = 1 + self.random.below(most);
@@ -193,7 +195,9 @@ impl<'a> Life<'a> {
         let arguments = ["put".into(), self.directory(), "--ack".into()];
         let mut arguments = Vec::from(arguments);
         arguments.extend(["--batch".into(), format!("{batch}")]);
-        arguments.extend(["--bytes-max".into(), format!("{}", self.bytes_max)]);
+        if !self.setting.default_limit {
+            arguments.extend(["--bytes-max".into(), format!("{}", self.bytes_max)]);
+        }
         let ran = self.run(&arguments, Some(feed), end)?;
         let acked = ran.acked()?;
         self.ledger.runs.push(Run::new(ran.fed, acked));
@@ -300,7 +304,9 @@ impl<'a> Life<'a> {
         {
             let mut disk = self.plug.disk();
             disk.revive(names, data);
-            self.image = disk.tree();
+            if self.setting.keep.is_some() {
+                self.image = disk.tree();
+            }
         }
         self.story.push(format!("power cut: of the names {names:?}, of the data {data:?}"));
         let session = mount(&self.plug, self.at.path());
@@ -310,17 +316,31 @@ impl<'a> Life<'a> {
 
     fn unmount(&mut self) -> Checked<()> {
         let Some(session) = self.session.take() else { return Ok(()) };
-        session.umount_and_join().map_err(|error| format!("it cannot be unmounted: {error}"))
+        match session.umount_and_join() {
+            // One of its threads saw the end before the others.
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionAborted => {
+                Err(format!("it cannot be unmounted: {error}"))
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// A disk that lacks what durability needs is named as such, at once and every time.
-    fn refused(&mut self) -> Checked<()> {
+    /// What the program must say of a disk that it cannot use.
+    fn word(&self) -> Option<&'static str> {
+        match self.setting.profile.outlook {
+            Outlook::Refuses(word) => Some(word),
+            Outlook::Works | Outlook::Breaks => None,
+        }
+    }
+
+    /// A disk that lacks what durability needs is named as such before anything is acknowledged.
+    fn refused(&mut self, word: &str) -> Checked<()> {
         let feed = Feed { run: 0, lines: 3, burst: 3, pause: Duration::ZERO };
         let arguments = ["put".into(), self.directory(), "--ack".into()];
         let ran = self.run(&arguments, Some(feed), End::Itself)?;
         self.tell("put", &ran);
         let acked = ran.acked()?;
-        if acked > 0 || ran.exit.code() != Some(2) || ran.complaint.trim().is_empty() {
+        if acked > 0 || ran.exit.code() != Some(2) || !ran.complaint.contains(word) {
             return Err(format!("{acked} acknowledged, {}: {}", ran.exit, ran.complaint.trim()));
         }
         Ok(())
@@ -328,7 +348,7 @@ impl<'a> Life<'a> {
 
     /// All that is left comes out of a disk that works.
     fn finish(&mut self) -> Checked<()> {
-        if self.setting.profile.outlook == Outlook::Refuses {
+        if self.word().is_some() {
             return self.unmount();
         }
         self.plug.disk().restart();

@@ -46,6 +46,9 @@ struct Arguments {
     /// Keep the files of disks on which something went wrong
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Leave the channel's byte limit as it is by default, with segments of 64 MiB
+    #[arg(long)]
+    default_limit: bool,
     /// Tell each run
     #[arg(long)]
     verbose: bool,
@@ -112,6 +115,7 @@ fn campaign(arguments: &Arguments) -> std::io::Result<bool> {
             seed,
             keep: arguments.keep.as_deref(),
             verbose: arguments.verbose,
+            default_limit: arguments.default_limit,
         };
         let (tally, violation) = Life::new(setting)?.live(arguments.rounds);
         tallies[at].add(&tally);
@@ -155,7 +159,7 @@ fn report(profiles: &[&Profile], tallies: &[Tally], time: Duration) {
             sum.add(tally);
         }
     }
-    line("all but the liar", &sum);
+    line("all but the liars", &sum);
     println!("in {:.1} s", time.as_secs_f64());
 }
 

@@ -10,8 +10,8 @@ use crate::random::Random;
 pub enum Outlook {
     /// It works, through everything.
     Works,
-    /// It says in a word what the disk lacks, and does nothing.
-    Refuses,
+    /// It says what the disk lacks, with these words, and does nothing.
+    Refuses(&'static str),
     /// The disk breaks its word, so that losses must be found: this tries the trial itself.
     Breaks,
 }
@@ -29,7 +29,7 @@ const fn works(name: &'static str, change: fn(&mut Traits, &mut Random)) -> Prof
     Profile { name, outlook: Outlook::Works, fails: false, change }
 }
 
-pub const PROFILES: [Profile; 21] = [
+pub const PROFILES: [Profile; 22] = [
     works("plain", |_, _| {}),
     works("one-journal", |traits, _| traits.one_journal = true),
     works("no-allocate", |traits, _| traits.no_allocate = true),
@@ -55,13 +55,13 @@ pub const PROFILES: [Profile; 21] = [
     },
     Profile {
         name: "no-lock",
-        outlook: Outlook::Refuses,
+        outlook: Outlook::Refuses("has no locks"),
         fails: false,
         change: |traits, _| traits.no_lock = true,
     },
     Profile {
         name: "no-directory-sync",
-        outlook: Outlook::Refuses,
+        outlook: Outlook::Refuses("cannot sync a directory"),
         fails: false,
         change: |traits, _| traits.no_directory_sync = true,
     },
@@ -70,6 +70,12 @@ pub const PROFILES: [Profile; 21] = [
         outlook: Outlook::Breaks,
         fails: false,
         change: |traits, _| traits.lies = true,
+    },
+    Profile {
+        name: "liar-of-names",
+        outlook: Outlook::Breaks,
+        fails: false,
+        change: |traits, _| traits.lies_of_names = true,
     },
 ];
 
