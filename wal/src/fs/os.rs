@@ -116,7 +116,7 @@ impl Fs for OsFs {
         }
         // A store into a hole of a full file system would end the process with SIGBUS. What is
         // written has its place, also where nothing can be allocated.
-        file.write_all_at(&vec![0; len_bytes], 0)?;
+        file.write_all_at(&first_bytes(&file, len_bytes)?, 0)?;
         Ok(Box::new(MappedPage { map: map(&file, len_bytes)? }))
     }
 }
@@ -273,10 +273,24 @@ fn reserve(file: &OsFile, len_bytes: u64) -> io::Result<()> {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len_bytes) {
             Err(Errno::INTR) => {}
             // What is written is allocated, on any file system.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => return fill(file, len_bytes),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return fill(file, len_bytes),
             result => return Ok(result?),
         }
     }
+}
+
+/// The beginning of a file, with zeroes where it is shorter.
+fn first_bytes(file: &OsFile, len: usize) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut got) = (vec![0; len], 0);
+    while got < len {
+        match file.read_at(&mut bytes[got..], got as u64) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Writes zeroes behind a file's end until it has that length.
