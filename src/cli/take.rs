@@ -9,7 +9,9 @@ use clap::Args;
 
 use super::Outcome;
 use super::progress::Progress;
-use crate::channel::{Channel, FileChannel, FileOptions, MAIN_CURSOR, TakeTransaction, Taken};
+use crate::channel::{
+    self, Channel, FileChannel, FileOptions, MAIN_CURSOR, TakeTransaction, Taken,
+};
 use crate::failure::Failure;
 use crate::shutdown::Signals;
 
@@ -120,7 +122,11 @@ impl<O: Write> Pour<'_, O> {
             }
             let committed = take.commit().await;
             committed.map_err(|error| {
-                Failure::new("what was printed last will be printed again").because(error)
+                let comes = match error.kind() {
+                    channel::ErrorKind::InDoubt => "may be printed again, or not",
+                    _ => "will be printed again",
+                };
+                Failure::new(format!("what was printed last {comes}")).because(error)
             })?;
             delivered += taken.len() as u64;
             self.progress.at(delivered);

@@ -9,6 +9,7 @@ mod file_roll;
 mod kill;
 mod netcat;
 mod runner;
+mod small_disk;
 mod stat;
 mod support;
 mod syscalls;

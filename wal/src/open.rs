@@ -52,7 +52,7 @@ pub(crate) fn open(dir: &Path, options: Options, env: Env) -> Result<Engine> {
         recovered.state.next_cursor = 1 + recovered.state.cursors.len() as u32;
     }
     settle_losses(&mut recovered);
-    settle_options(&mut recovered.state, &options);
+    settle_options(&mut recovered.state, &options, &directory);
     let geometry = Geometry::new(recovered.state.bytes_max);
     check_state_fits(dir, &recovered.state, &geometry)?;
     let trouble = set_aside(&env, dir, &directory);
@@ -192,15 +192,23 @@ fn check_state_fits(dir: &Path, state: &State, geometry: &Geometry) -> Result<()
 }
 
 /// What the options name counts from now on; what they leave out stays as it was.
-fn settle_options(state: &mut State, options: &Options) {
+fn settle_options(state: &mut State, options: &Options, directory: &Directory) {
     if let Some(bytes) = options.bytes_max {
         state.bytes_max = bytes;
     } else if state.bytes_max == 0 {
-        state.bytes_max = BYTES_MAX_DEFAULT;
+        state.bytes_max = limit_of_making(directory).unwrap_or(BYTES_MAX_DEFAULT);
     }
     if let Some(events) = options.events_max {
         state.events_max = events;
     }
+}
+
+/// The least limit that makes segments like those of a directory without a State: the channel was
+/// being made for it, and the disk may have no room for a larger one.
+fn limit_of_making(directory: &Directory) -> Option<u64> {
+    let made = directory.segments.values().map(|segment| segment.len_bytes).max()?;
+    let default = Geometry::new(BYTES_MAX_DEFAULT).segment_bytes;
+    (made < default).then(|| (8 * made).max(BYTES_MAX_LEAST))
 }
 
 /// Moves segment files that belong to no log out of the way; what went wrong.

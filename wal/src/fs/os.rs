@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use memmap2::{MmapMut, MmapOptions};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
+use rustix::io::Errno;
 
 use super::{Entry, File, Fs, Kind, Lock, Mode, Page};
 
@@ -98,7 +99,9 @@ impl Fs for OsFs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let file = open_options().write(true).create(true).truncate(false).open(path)?;
         // By its path: std's own method of a like name is not the same call on every system.
-        fs2::FileExt::try_lock_exclusive(&file)?;
+        fs2::FileExt::try_lock_exclusive(&file).map_err(|error| {
+            lacking(error, "has no locks, so that two processes could write at once")
+        })?;
         Ok(Box::new(HeldLock { file }))
     }
 
@@ -111,8 +114,9 @@ impl Fs for OsFs {
         if file.metadata()?.len() > len_bytes as u64 {
             file.set_len(len_bytes as u64)?;
         }
-        // A store into a hole of a full file system would end the process with SIGBUS.
-        reserve(&file, len_bytes as u64)?;
+        // A store into a hole of a full file system would end the process with SIGBUS. What is
+        // written has its place, also where nothing can be allocated.
+        file.write_all_at(&first_bytes(&file, len_bytes)?, 0)?;
         Ok(Box::new(MappedPage { map: map(&file, len_bytes)? }))
     }
 }
@@ -229,7 +233,21 @@ fn is_directory(path: &Path) -> io::Result<bool> {
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    OsFile::open(path)?.sync_all()
+    let synced = OsFile::open(path)?.sync_all();
+    synced.map_err(|error| {
+        lacking(error, "cannot sync a directory, so that no file's name would be durable")
+    })
+}
+
+/// The error, with a word about what the file system lacks, if that is what it says.
+fn lacking(error: io::Error, what: &str) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::NOLCK) => io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("the file system {what} ({error}); a channel needs another one"),
+        ),
+        _ => error,
+    }
 }
 
 /// Makes the name of a directory durable in the one above.
@@ -244,21 +262,52 @@ fn sync_name(path: &Path) -> io::Result<()> {
 }
 
 /// Allocates the first `len_bytes` of a file; it grows to that length and never shrinks.
+///
+/// Not by way of the C library: where the file system cannot allocate, `posix_fallocate` writes a
+/// byte a block, which is slow, or nothing, where the size of a block is not to be had.
 fn reserve(file: &OsFile, len_bytes: u64) -> io::Result<()> {
     if len_bytes == 0 {
         return Ok(());
     }
-    let Err(first) = fs2::FileExt::allocate(file, len_bytes) else { return Ok(()) };
-    // `posix_fallocate` returns its error and leaves errno alone, and fs2 reports errno: what it
-    // says may be any older error. The plain call says what is really wrong.
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len_bytes) {
-            Err(rustix::io::Errno::INTR) => {}
-            // The file system cannot allocate, so that the C library wrote zeroes; that sets errno.
-            Err(rustix::io::Errno::OPNOTSUPP) => return Err(first),
+            Err(Errno::INTR) => {}
+            // What is written is allocated, on any file system.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => return fill(file, len_bytes),
             result => return Ok(result?),
         }
     }
+}
+
+/// The beginning of a file, with zeroes where it is shorter.
+fn first_bytes(file: &OsFile, len: usize) -> io::Result<Vec<u8>> {
+    let (mut bytes, mut got) = (vec![0; len], 0);
+    while got < len {
+        match file.read_at(&mut bytes[got..], got as u64) {
+            Ok(0) => break,
+            Ok(n) => got += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Writes zeroes behind a file's end until it has that length.
+fn fill(file: &OsFile, len_bytes: u64) -> io::Result<()> {
+    const PIECE_BYTES: u64 = 1 << 20;
+    let zeroes = vec![0; PIECE_BYTES.min(len_bytes) as usize];
+    let mut end = file.metadata()?.len();
+    while end < len_bytes {
+        let want = (len_bytes - end).min(PIECE_BYTES) as usize;
+        match file.write_at(&zeroes[..want], end) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => end += n as u64,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 #[expect(unsafe_code, reason = "mapping a file is unsafe: others may change or cut it")]
@@ -271,17 +320,17 @@ fn map(file: &OsFile, len_bytes: usize) -> io::Result<MmapMut> {
 }
 
 fn is_refusal(error: &io::Error) -> bool {
-    let errno = rustix::io::Errno::from_io_error(error);
+    let errno = Errno::from_io_error(error);
     // ENOENT and EACCES: there is no /proc here, or none for us.
     matches!(
         errno,
         Some(
-            rustix::io::Errno::INVAL
-                | rustix::io::Errno::OPNOTSUPP
-                | rustix::io::Errno::NOENT
-                | rustix::io::Errno::NOTDIR
-                | rustix::io::Errno::ACCESS
-                | rustix::io::Errno::PERM
+            Errno::INVAL
+                | Errno::OPNOTSUPP
+                | Errno::NOENT
+                | Errno::NOTDIR
+                | Errno::ACCESS
+                | Errno::PERM
         )
     )
 }
@@ -320,7 +369,8 @@ fn read_uncached(file: &OsFile, buf: &mut [u8], offset_bytes: u64) -> io::Result
     // Only whole pages are dropped.
     let begin = offset_bytes - offset_bytes % DIRECT_ALIGN_BYTES as u64;
     let end = (offset_bytes + buf.len() as u64).next_multiple_of(DIRECT_ALIGN_BYTES as u64);
-    rustix::fs::fadvise(file, begin, NonZeroU64::new(end - begin), Advice::DontNeed)?;
+    // Advice that is not taken changes nothing of what is read.
+    let _ = rustix::fs::fadvise(file, begin, NonZeroU64::new(end - begin), Advice::DontNeed);
     file.read_at(buf, offset_bytes)
 }
 

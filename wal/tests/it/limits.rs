@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use forebay_wal::fs::sim::Survive;
 use forebay_wal::{Background, Channel, CursorStart, Error, ErrorKind, Options, SyncClass};
 
 use forebay_proof::lab::{Lab, ack, drain, for_seeds, peek, put, seqs};
@@ -392,6 +393,37 @@ fn p9_a_new_channel_on_a_full_disk_says_so_and_opens_later() {
         put(&channel, [1]).expect("room");
         within(&lab);
     }
+}
+
+/// `take` names no limit, and may be the first to come after a power cut.
+#[test]
+fn p7_p9_a_channel_cut_off_in_the_making_opens_in_the_room_that_it_was_to_have() {
+    let lab = Lab::new(13).with(plain());
+    lab.env.fs.create_dir(Path::new(DIR)).expect("room");
+    lab.fs.set_capacity(LIMIT);
+    let mut begun = 0;
+    for cut in 0.. {
+        let making = lab.copy();
+        making.fs.crash_at(making.fs.ops() + cut);
+        let made = making.try_open().is_ok();
+        for survive in [Survive::Nothing, Survive::Everything] {
+            let left = making.on(making.fs.crash(survive));
+            // Without a segment it is a new channel, which has the limit that it is given.
+            if left.segments().is_empty() {
+                continue;
+            }
+            begun += 1;
+            let nameless = Options::new().background(Background::Manual);
+            let opened = left.with(nameless).try_open();
+            let channel = opened.unwrap_or_else(|error| panic!("cut {cut}, {survive:?}: {error}"));
+            put(&channel, [1]).expect("room");
+            assert_eq!(channel.stats().bytes_max, LIMIT, "cut {cut}, {survive:?}");
+        }
+        if made {
+            break;
+        }
+    }
+    assert!(begun > 10, "{begun}");
 }
 
 #[test]
