@@ -9,6 +9,7 @@ mod damaged_lives;
 mod evidence;
 mod failures;
 mod fixtures;
+mod forged;
 mod limits;
 mod os_disk;
 mod sim_disk;
