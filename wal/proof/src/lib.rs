@@ -4,5 +4,6 @@
 //! The tests of the log stand on it, and so do the campaigns and the fuzz targets.
 
 pub mod filled;
+pub mod fuzzing;
 pub mod lab;
 pub mod model;

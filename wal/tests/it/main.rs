@@ -2,6 +2,7 @@
 
 mod any_directory;
 mod classes;
+mod corpora;
 mod crash;
 mod damage;
 mod damaged_files;
