@@ -249,16 +249,19 @@ fn drop_unneeded(state: &mut State, active: u64) {
     let ends = state.segments.iter().skip(1).map(|next| next.first_seq);
     let ends: Vec<u64> = ends.chain([state.next_seq]).collect();
     let mut ends = ends.into_iter();
-    let segments = std::mem::take(&mut state.segments);
-    let kept = segments.into_iter().filter(|segment| {
-        let end = ends.next().unwrap_or(state.next_seq);
-        segment.id == active
-            || state.needs(SeqRange::new(segment.first_seq, end))
+    for segment in std::mem::take(&mut state.segments) {
+        let held = SeqRange::new(segment.first_seq, ends.next().unwrap_or(state.next_seq));
+        let kept = segment.id == active
+            || state.needs(held)
             // Its damaged ranges go to quarantine first.
-            || state.damaged.iter().any(|damaged| damaged.segment == segment.id)
-    });
-    let kept: Vec<LiveSegment> = kept.collect();
-    state.segments = kept;
+            || state.damaged.iter().any(|damaged| damaged.segment == segment.id);
+        if kept {
+            state.segments.push(segment);
+        } else {
+            // One before it may be kept: a cursor that is made later must not miss these.
+            state.make_unavailable(held);
+        }
+    }
     state.forget_before_live();
 }
 

@@ -93,7 +93,9 @@ impl Fs for SimFs {
                 Err(error_of(fault))
             }
             None => {
-                names.sync();
+                if fault != Some(Fault::SyncLies) {
+                    names.sync();
+                }
                 Ok(())
             }
         }
@@ -167,7 +169,9 @@ impl SimFile {
                 Err(error_of(fault))
             }
             None => {
-                make_durable(state.node(self.node));
+                if fault != Some(Fault::SyncLies) {
+                    make_durable(state.node(self.node));
+                }
                 Ok(())
             }
         }
