@@ -10,6 +10,7 @@
 //! | `model.rs`  | the plain queue |
 //! | `lab.rs`    | a simulated disk with a channel, and the few things that most tests do with both |
 //! | `filled.rs` | a channel of which everything is known, to be damaged |
+//! | `fuzzing/` | the bodies of the fuzz targets |
 //! | `common.rs` | random numbers, events that say what they are, options |
 //!
 //! The tests of the log stand on it, and so do the campaigns and the fuzz targets.

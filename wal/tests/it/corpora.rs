@@ -30,6 +30,11 @@ fn p6_p7_directories_of_changed_files() {
 }
 
 #[test]
+fn p1_to_p12_scripts_of_any_bytes() {
+    corpus("corpora::p1_to_p12_scripts_of_any_bytes", "script", fuzzing::script);
+}
+
+#[test]
 fn an_input_that_asks_for_too_much_memory_is_noticed() {
     let greedy = || assert!(vec![1u8; 1 << 30].iter().all(|&byte| byte == 1));
     let name = "corpora::an_input_that_asks_for_too_much_memory_is_noticed";

@@ -9,7 +9,9 @@ use forebay_wal::{Channel, Env, ErrorKind, Inspection, SyncClass};
 
 use crate::filled::losses;
 use crate::lab::{Lab, put, rises};
-use crate::model::{DIR, World, id_of, options};
+use crate::life::Life;
+use crate::model::{DIR, id_of, options};
+use crate::script::{Class, Recipe, Script};
 
 use super::Input;
 use super::damage::{self, Damage};
@@ -47,22 +49,20 @@ pub fn directory(input: &[u8]) {
 
 /// Lives of several lengths, under two sync classes, ended by a stop or a power cut.
 fn lived(number: u64) -> Base {
-    let sync = if number.is_multiple_of(3) { SyncClass::Os } else { SyncClass::Commit };
-    let mut world = World::new(number + 1, sync);
-    assert!(world.open());
+    let class = if number.is_multiple_of(3) { Class::Os } else { Class::Commit };
+    let mut life = Life::new(number + 1, class);
+    let script = Script::random(number + 1, class, Recipe::calm(120 + 40 * number as usize));
     let mut older = None;
-    let steps = 120 + 40 * number;
-    for step in 0..steps {
-        assert!(world.step());
-        if step == steps / 2 {
-            older = Some(world.fs.image(Survive::Everything));
+    for (step, op) in script.ops.iter().enumerate() {
+        life.step(op).expect("a life without a mishap");
+        if step == script.ops.len() / 2 {
+            older = Some(life.lab.fs.image(Survive::Everything));
         }
     }
-    if number.is_multiple_of(2) {
-        world.crash(Survive::Seed(number));
-    }
-    let fs = world.fs.image(Survive::Everything);
-    Base { fs, older: older.expect("half of the life"), sync }
+    let survive =
+        if number.is_multiple_of(2) { Survive::Seed(number) } else { Survive::Everything };
+    let fs = life.lab.fs.image(survive);
+    Base { fs, older: older.expect("half of the life"), sync: class.sync() }
 }
 
 fn verify(lab: &Lab, damage: Damage) {

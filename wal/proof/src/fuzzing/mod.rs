@@ -6,8 +6,17 @@ mod damage;
 mod directory;
 mod mend;
 
+use crate::script::Script;
+
 pub use codecs::{block, checkpoint, state};
 pub use directory::directory;
+
+/// Any bytes are a script of what happens to a channel; all that was promised holds.
+pub fn script(input: &[u8]) {
+    if let Err(violation) = Script::from_bytes(input).run() {
+        panic!("{violation}");
+    }
+}
 
 /// Reads the bytes of an input one after the other; behind their end there are zeroes.
 #[derive(Debug)]
