@@ -27,8 +27,8 @@ pub(crate) fn apply(lab: &Lab, older: &SimFs, input: &mut Input<'_>) -> Damage {
     let mut damage = Damage::default();
     for _ in 0..STEPS_MAX {
         let mut files = lab.segments();
-        let checkpoints = ["checkpoint.a", "checkpoint.b"].map(path_of);
-        files.extend(checkpoints.into_iter().filter(|path| lab.fs.exists(path)));
+        let others = ["checkpoint.a", "checkpoint.b", "status", "LOCK"].map(path_of);
+        files.extend(others.into_iter().filter(|path| lab.fs.exists(path)));
         if input.is_empty() || files.is_empty() {
             break;
         }
