@@ -342,8 +342,11 @@ impl Beginning {
                 let known = (recovered.state.next_lsn - 1, recovered.state.next_seq);
                 let made = segment::create(env, dir, uuid, id, geometry.segment_bytes, known);
                 made.inspect_err(|_| {
-                    // What was begun has no use; if it cannot be removed, the next open does it.
-                    let _ = remove_temporaries(env, dir, &[names::temporary(id)]);
+                    // What was begun has no use, whichever name it had come to: a name whose sync
+                    // failed must not be found and relied on by the next open.
+                    for name in [names::temporary(id), names::segment(id)] {
+                        let _ = remove_temporaries(env, dir, &[name]);
+                    }
                 })?
             }
         };

@@ -24,3 +24,4 @@ pub mod life;
 pub mod model;
 pub mod script;
 pub mod shrink;
+pub mod worlds;

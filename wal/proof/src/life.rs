@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_wal::fs::sim::{SimClock, SimRandom, Survive};
+use forebay_wal::fs::sim::{SimClock, SimFs, SimRandom, Survive};
 use forebay_wal::{
     Channel, CursorStart, Env, ErrorKind, PutTransaction, Receipt, TakeTransaction, Taken,
 };
@@ -79,6 +79,8 @@ pub struct Life {
     failed: bool,
     /// Whether the power was cut since the last look, or a failure makes it the same.
     cut: bool,
+    /// Whether a power cut is left as it is.
+    holds: bool,
 }
 
 impl Life {
@@ -100,23 +102,35 @@ impl Life {
             faults_until: None,
             failed: false,
             cut: false,
+            holds: false,
         }
     }
 
     /// The same life once more, as if the channel had been closed now and the disk synced; with a
     /// disk, a clock and randomness of its own.
     pub fn fork(&self, seed: u64) -> Life {
+        self.on(self.lab.fs.image(Survive::Everything), seed)
+    }
+
+    /// The same life once more, as the power cut that it met and did not go on from leaves it.
+    pub fn after_cut(&self, survive: Survive, seed: u64) -> Life {
+        let mut life = self.on(self.lab.fs.crash(survive), seed);
+        life.report.cuts += 1;
+        life.cut = true;
+        life
+    }
+
+    fn on(&self, fs: SimFs, seed: u64) -> Life {
         let mut model = self.model.clone();
         model.ended();
         let clock = SimClock::new();
         clock.advance(self.lab.env.clock.monotonic());
         clock.set_wall_us(self.lab.env.clock.wall_us());
         let (clock, random) = (Arc::new(clock), Arc::new(SimRandom::new(seed)));
-        let lab = self.lab.copy();
+        let lab = self.lab.on(fs);
         let env = Env { clock: clock.clone(), random, ..lab.env };
         Life {
             lab: Lab { env, clock, ..lab },
-            class: self.class,
             channel: None,
             model,
             report: Report::default(),
@@ -125,8 +139,20 @@ impl Life {
             attempts: self.attempts.clone(),
             end: End::Power(Survive::Nothing),
             faults_until: None,
+            holds: false,
             ..*self
         }
+    }
+
+    /// The disk was damaged on purpose, and that costs these seqs: one loss in the ledger.
+    pub fn lose_on_purpose(&mut self, seqs: std::ops::Range<u64>) {
+        self.model.lose_on_purpose(seqs);
+    }
+
+    /// Plans a power cut after which the life stands still, for [`Life::after_cut`].
+    pub fn hold_at(&mut self, op: u64) {
+        self.lab.fs.crash_at(op);
+        self.holds = true;
     }
 
     /// Lives through one op; what the model has to say against it.
@@ -166,7 +192,7 @@ impl Life {
                 }
             }
         }
-        if self.lab.fs.is_crashed() {
+        if self.lab.fs.is_crashed() && !self.holds {
             self.die(self.end);
         }
         Ok(())

@@ -1,21 +1,146 @@
 //! The campaigns, as a command.
 
+use std::ops::Range;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use forebay_proof::campaign;
+use forebay_proof::worlds::Slice;
+use forebay_proof::{campaign, shrink, worlds};
+
+const USAGE: &str = "\
+usage: forebay-proof cuts --seeds FROM..TO [--threads N] [--json]
+       forebay-proof worlds [--steps N] [--one-of N] [--seed S] [--threads N] [--json]
+cuts    lives through the random script of each seed, with power cuts
+worlds  goes through all sequences of up to N steps (4), every power cut, every change left or
+        taken; --one-of takes a part of the sequences only
+exit codes: 0 all holds, 1 a violation was found, 2 usage";
+
+/// What was asked for.
+struct Args {
+    seeds: Range<u64>,
+    threads: usize,
+    json: bool,
+    slice: Slice,
+}
+
+impl Args {
+    fn parse(args: &[String]) -> Result<Args, String> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let slice = Slice { steps_max: 4, one_of: 1, seed: 1 };
+        let mut parsed = Args { seeds: 0..0, threads, json: false, slice };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            if arg == "--json" {
+                parsed.json = true;
+                continue;
+            }
+            let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
+            let number = |text: &str| {
+                text.parse::<u64>().map_err(|_| format!("{arg}: {text:?} is not a number"))
+            };
+            match arg.as_str() {
+                "--seeds" => {
+                    let range = value.split_once("..");
+                    let (from, to) = range.ok_or_else(|| format!("{value:?} is not FROM..TO"))?;
+                    parsed.seeds = number(from)?..number(to)?;
+                }
+                "--threads" => parsed.threads = number(value)? as usize,
+                "--steps" => parsed.slice.steps_max = number(value)? as usize,
+                "--one-of" => parsed.slice.one_of = number(value)?,
+                "--seed" => parsed.slice.seed = number(value)?,
+                _ => return Err(format!("{arg} is not known")),
+            }
+        }
+        Ok(parsed)
+    }
+}
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let (from, to) = args[2].split_once("..").expect("a range");
+    let Some((command, rest)) = args.split_first() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let run = match command.as_str() {
+        "cuts" => cuts,
+        "worlds" => all_worlds,
+        _ => {
+            eprintln!("{command} is not known\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    // A panic of the engine is a violation and is told as one.
     std::panic::set_hook(Box::new(|_| {}));
-    let start = Instant::now();
-    let seeds = from.parse().expect("a number")..to.parse().expect("a number");
-    let outcome = campaign::cuts(seeds, 2);
-    println!("{} {:?} {:?}", outcome.scripts, outcome.report, start.elapsed());
-    println!("{} violations", outcome.violations.len());
-    for v in outcome.violations.iter().take(3) {
-        println!("{}", forebay_proof::shrink::shrink(v));
+    match Args::parse(rest) {
+        Ok(args) if run(&args) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("{error}\n{USAGE}");
+            ExitCode::from(2)
+        }
     }
-    ExitCode::SUCCESS
+}
+
+fn per_second(count: u64, time: Duration) -> u64 {
+    (count as f64 / time.as_secs_f64().max(1e-9)) as u64
+}
+
+/// Prints figures, in one of two ways, and violations.
+fn print(json: bool, figures: &[(&str, u64)], violations: &[String]) {
+    if json {
+        let figures: Vec<String> =
+            figures.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+        println!("{{{},\"violations\":{}}}", figures.join(","), violations.len());
+    } else {
+        figures.iter().for_each(|(name, value)| println!("{name:>16} {value}"));
+        println!("{:>16} {}", "violations", violations.len());
+    }
+    for violation in violations {
+        eprintln!("\n{violation}");
+    }
+}
+
+fn cuts(args: &Args) -> bool {
+    let start = Instant::now();
+    let outcome = campaign::cuts(args.seeds.clone(), args.threads);
+    let time = start.elapsed();
+    let report = outcome.report;
+    let figures = [
+        ("seeds_from", args.seeds.start),
+        ("seeds_to", args.seeds.end),
+        ("scripts", outcome.scripts),
+        ("ops", report.ops),
+        ("cuts", report.cuts),
+        ("kills", report.kills),
+        ("opens", report.opens),
+        ("events", report.events),
+        ("seconds", time.as_secs()),
+        ("threads", args.threads as u64),
+        ("cuts_per_second", per_second(report.cuts, time)),
+    ];
+    let shrunk = outcome.violations.iter().map(|violation| shrink::shrink(violation).to_string());
+    let shrunk: Vec<String> = shrunk.collect();
+    print(args.json, &figures, &shrunk);
+    shrunk.is_empty()
+}
+
+fn all_worlds(args: &Args) -> bool {
+    let start = Instant::now();
+    let tally = worlds::explore(args.slice, args.threads);
+    let time = start.elapsed();
+    let mut figures = vec![
+        ("steps_max", args.slice.steps_max as u64),
+        ("one_of", args.slice.one_of),
+        ("seed", args.slice.seed),
+        ("sequences", tally.sequences),
+        ("moments", tally.moments),
+        ("worlds", tally.worlds),
+        ("double_crashes", tally.double),
+        ("seconds", time.as_secs()),
+        ("threads", args.threads as u64),
+        ("worlds_per_second", per_second(tally.worlds + tally.double, time)),
+    ];
+    figures.extend(tally.families.iter().map(|(name, worlds)| (*name, *worlds)));
+    print(args.json, &figures, &tally.violations);
+    tally.violations.is_empty()
 }

@@ -367,6 +367,13 @@ impl Model {
         Ok(())
     }
 
+    /// Damage on purpose costs these seqs, and the ledger will say so in one loss.
+    pub fn lose_on_purpose(&mut self, seqs: Range<u64>) {
+        self.sure.lose(&[seqs], 0, &mut self.lost);
+        self.now = self.sure.clone();
+        self.losses += 1;
+    }
+
     /// The channel was opened again and all of it looked at. With `cut`, what was not sure may be
     /// gone, from the end; what is in doubt is settled either way.
     pub fn opened(&mut self, seen: &Seen, cut: bool) -> Verdict<()> {

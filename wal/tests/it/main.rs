@@ -15,3 +15,4 @@ mod limits;
 mod os_disk;
 mod sim_disk;
 mod threads;
+mod worlds;
