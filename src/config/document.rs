@@ -50,21 +50,33 @@ pub(super) fn parse(
     problems: &mut Problems,
 ) -> BTreeMap<String, Entry> {
     let (document, errors) = DeTable::parse_recoverable(text);
+    let lines = Lines::of(text);
     for error in errors {
-        let line = error.span().map_or(0, |span| line_of(text, span.start));
+        let line = error.span().map_or(0, |span| lines.holding(span.start));
         problems.add(line, "", error.message());
     }
-    let mut reader = Reader { text, environment, problems };
+    let mut reader = Reader { lines, environment, problems };
     reader.table(document.into_inner(), "")
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    let before = text.as_bytes().get(..at).unwrap_or(text.as_bytes());
-    1 + before.iter().filter(|byte| **byte == b'\n').count()
+/// Where the lines of a text end.
+struct Lines {
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn of(text: &str) -> Lines {
+        Lines { ends: text.match_indices('\n').map(|(at, _)| at).collect() }
+    }
+
+    /// The line, from 1, that holds a byte of the text.
+    fn holding(&self, at: usize) -> usize {
+        1 + self.ends.partition_point(|&end| end < at)
+    }
 }
 
 struct Reader<'a> {
-    text: &'a str,
+    lines: Lines,
     environment: Environment<'a>,
     problems: &'a mut Problems,
 }
@@ -73,7 +85,7 @@ impl Reader<'_> {
     fn table(&mut self, table: DeTable<'_>, path: &str) -> BTreeMap<String, Entry> {
         let mut entries = BTreeMap::new();
         for (key, value) in table {
-            let line = line_of(self.text, key.span().start);
+            let line = self.lines.holding(key.span().start);
             let key = key.into_inner().into_owned();
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             let value = self.value(value, line, &path);

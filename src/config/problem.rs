@@ -65,9 +65,19 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Longer names are not compared: nobody mistypes them, and comparing takes memory for each pair
+/// of letters.
+const COMPARED_BYTES_MAX: usize = 64;
+/// So many known names are told, or looked through for the one that was meant.
+const LISTED_MAX: usize = 16;
+const COMPARED_MAX: usize = 256;
+
 /// The known name that was probably meant.
 pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.into_iter().map(|known| (distance(name, known), known));
+    let is_short = |name: &&str| name.len() <= COMPARED_BYTES_MAX;
+    let known = known.into_iter().filter(is_short).take(COMPARED_MAX);
+    let known = known.filter(|_| is_short(&name));
+    let near = known.map(|known| (distance(name, known), known));
     let (distance, known) = near.min()?;
     (distance <= 1.max(name.len() / 3)).then_some(known)
 }
@@ -77,7 +87,11 @@ pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
     match nearest(name, known.iter().copied()) {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => "there is none".to_owned(),
-        None => format!("known are `{}`", known.join("`, `")),
+        None if known.len() <= LISTED_MAX => format!("known are `{}`", known.join("`, `")),
+        None => {
+            let (some, more) = known.split_at(LISTED_MAX);
+            format!("known are `{}`, and {} more", some.join("`, `"), more.len())
+        }
     }
 }
 
@@ -124,5 +138,17 @@ mod tests {
         }
         assert_eq!(nearest("port", []), None);
         assert!(suggestion("zzz", &known).contains("`batch_size`"));
+    }
+
+    #[test]
+    fn long_names_and_long_lists_are_not_compared_letter_by_letter() {
+        // Each letter with each other one would be 8 * 10^10 bytes.
+        let (one, other) = ("a".repeat(100_000), "b".repeat(100_000));
+        assert_eq!(nearest(&one, [&*other, &*one]), None);
+        let names: Vec<String> = (0..100).map(|n| format!("name-{n}")).collect();
+        let known: Vec<&str> = names.iter().map(String::as_str).collect();
+        let told = suggestion("something else", &known);
+        assert!(told.ends_with("`name-15`, and 84 more"), "{told}");
+        assert!(suggestion("nam-99", &known).contains("`name-99`"));
     }
 }

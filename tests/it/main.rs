@@ -5,6 +5,7 @@ mod backlog;
 mod command;
 mod config;
 mod contract;
+mod corpora;
 mod file_roll;
 mod kill;
 mod netcat;

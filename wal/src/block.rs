@@ -5,7 +5,9 @@ use std::io::{self, IoSlice};
 use bytes::Bytes;
 
 use crate::checksum::{Sum, crc};
-use crate::format::{BLOCK_ALIGN, BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, block_bytes};
+use crate::format::{
+    BLOCK_ALIGN, BLOCK_HEADER_LEN, BLOCK_MAGIC, BlockHeader, RECORD_HEADER_LEN, block_bytes,
+};
 use crate::fs::{File, write_all_at};
 use crate::record::Record;
 use crate::wire::Read;
@@ -133,8 +135,10 @@ pub(crate) fn records(header: &BlockHeader, body: Bytes) -> Option<Vec<Record>> 
     if header.codec != 0 || header.cipher != 0 {
         return None;
     }
+    // The count is not believed for memory: no record is shorter than its header.
+    let most = body.len() / RECORD_HEADER_LEN;
     let mut read = Read::new(body);
-    let mut records = Vec::with_capacity((header.records as usize).min(1 << 16));
+    let mut records = Vec::with_capacity((header.records as usize).min(most));
     while !read.is_empty() {
         records.push(Record::decode(&mut read)?);
     }

@@ -34,7 +34,7 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    fn encode(&self) -> Option<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Option<Vec<u8>> {
         let mut state = Vec::new();
         self.state.encode(&mut state);
         let body = checkpoint_codec::encode(&Body {

@@ -33,6 +33,9 @@
 //!
 //! The bytes are drawn in `FORMAT.md`, beside `Cargo.toml`.
 
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod doors;
 mod error;
 pub mod fs;
 

@@ -155,6 +155,7 @@ impl Record {
         let record = &mut out[start..];
         record[0..4].copy_from_slice(&(len as u32).to_le_bytes());
         record[4] = self.kind();
+        record[5] = if matches!(self, Record::Optional(_)) { FLAG_OPTIONAL } else { 0 };
         let sum = Sum::of(&record[..8]).then_bytes(&record[RECORD_HEADER_LEN..]);
         let crc = sum.then(events, events_sum).crc();
         record[8..12].copy_from_slice(&crc.to_le_bytes());

@@ -29,11 +29,13 @@ impl Engine {
         events_max: u64,
         bytes_max: usize,
     ) -> Result<Vec<Taken>> {
+        let mut reserve_max = events_max;
         loop {
-            let taken = self.take_reserved(cursor, held, events_max, bytes_max)?;
+            let taken = self.take_reserved(cursor, held, reserve_max, (events_max, bytes_max))?;
             match taken {
-                // All that was reserved is lost: there may be more behind it.
-                Some(taken) if taken.is_empty() => {}
+                // All that was reserved is lost: there may be more behind it. However much it is,
+                // its end is found in a few rounds.
+                Some(taken) if taken.is_empty() => reserve_max = reserve_max.saturating_mul(2),
                 taken => return Ok(taken.unwrap_or_default()),
             }
         }
@@ -44,14 +46,14 @@ impl Engine {
         &self,
         cursor: u32,
         held: &mut RangeSet,
-        events_max: u64,
-        bytes_max: usize,
+        reserve_max: u64,
+        limits: (u64, usize),
     ) -> Result<Option<Vec<Taken>>> {
         let (ranges, reader, wake) = {
             let mut view = lock(&self.view);
             let (live, state, next_seq) = view.cursor(cursor)?;
             let pieces_max = self.geometry.fragments_max;
-            let ranges = live.reserve(held, &state.acked, next_seq, events_max, pieces_max);
+            let ranges = live.reserve(held, &state.acked, next_seq, reserve_max, pieces_max);
             let wake = live.next_to_wake(&state.acked, next_seq);
             (ranges, live.reader.clone(), wake)
         };
@@ -62,10 +64,10 @@ impl Engine {
             return Ok(None);
         }
         let expected: u64 = ranges.iter().map(|range| range.len()).sum();
-        let mut taken = Vec::with_capacity(expected.min(1 << 16) as usize);
+        let mut taken = Vec::with_capacity(expected.min(limits.0).min(1 << 16) as usize);
         let outcome = {
             let mut reader = lock(&reader);
-            self.read_ranges(&mut reader, &ranges, bytes_max, &mut taken)
+            self.read_ranges(&mut reader, &ranges, limits, &mut taken)
         };
         let rest = match outcome {
             Ok(rest) => rest,
@@ -81,12 +83,12 @@ impl Engine {
         Ok(Some(taken))
     }
 
-    /// Reads events until there are enough bytes; what is left of the ranges.
+    /// Reads events until there are enough, or enough bytes; what is left of the ranges.
     fn read_ranges(
         &self,
         reader: &mut Reader,
         ranges: &[SeqRange],
-        bytes_max: usize,
+        (events_max, bytes_max): (u64, usize),
         taken: &mut Vec<Taken>,
     ) -> std::result::Result<Vec<SeqRange>, (Vec<SeqRange>, Error)> {
         let mut bytes = 0;
@@ -98,7 +100,8 @@ impl Engine {
                 rest
             };
             while seq < range.end {
-                if bytes >= bytes_max {
+                let enough = bytes >= bytes_max || taken.len() as u64 >= events_max;
+                if enough && !taken.is_empty() {
                     return Ok(rest(seq));
                 }
                 match self.read_event(reader, seq) {
@@ -204,11 +207,15 @@ impl Engine {
     /// Sends a loss on its way into the ledger, once. Seqs that are known to be absent, as lost
     /// before or never used, are not in it.
     fn report_missing(&self, missing: &Missing, reason: LossReason) -> Outcome {
-        let new = lock(&self.reported).insert(missing.seqs);
+        let next_seq = lock(&self.view).state.next_seq;
+        // A block may say that it goes further than the log does; what was never given out is not
+        // lost.
+        let seqs = SeqRange::new(missing.seqs.start, missing.seqs.end.min(next_seq));
+        let new = lock(&self.reported).insert(seqs);
         let lost: Vec<SeqRange> = {
             let view = lock(&self.view);
-            let needed = new > 0 && view.state.needs(missing.seqs);
-            let unknown = needed.then(|| view.state.absent.missing_in(missing.seqs));
+            let needed = new > 0 && view.state.needs(seqs);
+            let unknown = needed.then(|| view.state.absent.missing_in(seqs));
             unknown.into_iter().flatten().collect()
         };
         for seqs in lost {
@@ -225,7 +232,7 @@ impl Engine {
             // A channel that has ended notices it again when it is opened.
             let _ = self.commit_later(|queue| queue.push_control(work));
         }
-        Outcome::Missing(missing.seqs.end)
+        Outcome::Missing(seqs.end)
     }
 
     fn give_back(&self, cursor: u32, held: &mut RangeSet, ranges: &[SeqRange]) {

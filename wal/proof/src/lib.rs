@@ -13,6 +13,7 @@
 //! | `lab.rs`    | a simulated disk with a channel, and the few things that most tests do with both |
 //! | `filled.rs` | a channel of which everything is known, to be damaged |
 //! | `mutants.rs` | the tests on trial: ways to break the engine, and the tests that turn red |
+//! | `fuzzing/` | the bodies of the fuzz targets |
 //! | `common.rs` | random numbers, events that say what they are, options |
 //!
 //! The tests of the log stand on it, and so do the campaigns and the fuzz targets.
@@ -20,6 +21,7 @@
 pub mod campaign;
 mod common;
 pub mod filled;
+pub mod fuzzing;
 pub mod lab;
 pub mod life;
 pub mod model;

@@ -313,6 +313,20 @@ fn p9_what_is_too_large_is_refused_before_anything_is_written() {
 }
 
 #[test]
+fn p8_a_take_with_no_bytes_to_spare_gets_one_event_and_a_take_of_none_gets_none() {
+    let lab = Lab::new(12);
+    let channel = lab.open();
+    put(&channel, 1..4).expect("room");
+    let mut take = channel.take_transaction("main").expect("a take");
+    for seq in 1..4 {
+        let taken = take.take_many(5, 0).expect("events");
+        assert_eq!(taken.iter().map(|taken| taken.seq).collect::<Vec<_>>(), [seq]);
+        assert!(take.take_many(0, usize::MAX).expect("events").is_empty());
+    }
+    assert!(take.take_many(5, 0).expect("events").is_empty());
+}
+
+#[test]
 fn p8_as_many_cursors_as_there_may_be_each_see_everything_once() {
     for (bytes_max, cursors) in [(LIMIT, 8), (16 << 20, 64)] {
         let lab = Lab::new(9).with(plain().bytes_max(bytes_max));

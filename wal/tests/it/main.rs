@@ -2,6 +2,7 @@
 
 mod any_directory;
 mod classes;
+mod corpora;
 mod crash;
 mod damage;
 mod damaged_files;
@@ -11,6 +12,7 @@ mod failing_calls;
 mod failures;
 mod fixtures;
 mod flume_probes;
+mod forged;
 mod full_disk;
 mod in_doubt;
 mod limits;
