@@ -218,7 +218,8 @@ impl Engine {
     pub(crate) fn testify(&self, log: &Log, at_rest: bool) {
         let said = self.news.headers_lsn.load(Ordering::Acquire);
         let begun = said < log.begun_lsn && log.begun_lsn <= log.durable_lsn;
-        if !begun && !(at_rest && said < log.durable_lsn) {
+        let rests = at_rest && said < log.durable_lsn;
+        if !(begun || rests) {
             return;
         }
         let Some(spare) = lock(&self.segments).spares.back().cloned() else { return };
