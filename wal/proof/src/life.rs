@@ -571,10 +571,10 @@ impl Life {
         if cursors.len() < 2 || !self.model.has_cursor(cursor) {
             return Ok(());
         }
-        let (gone, kept) =
-            std::mem::take(&mut self.takes).into_iter().partition(|take| take.cursor == cursor);
+        let takes = std::mem::take(&mut self.takes).into_iter();
+        let (gone, kept): (Vec<_>, Vec<_>) = takes.partition(|take| take.cursor == cursor);
         self.takes = kept;
-        for take in Vec::<OpenTake>::from(gone) {
+        for take in gone {
             self.model.end_take(take.number);
         }
         let outcome = channel.remove_cursor(cursor);

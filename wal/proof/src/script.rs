@@ -319,7 +319,7 @@ fn choose(recipe: Recipe, choices: &mut impl Choices) -> Op {
 impl Script {
     /// A random life. The seed says everything.
     pub fn random(seed: u64, class: Class, recipe: Recipe) -> Script {
-        let mut dice = Dice::new(seed ^ 0x5c21_97);
+        let mut dice = Dice::new(seed ^ 0x005c_2197);
         let ops = (0..recipe.ops).map(|_| choose(recipe, &mut dice)).collect();
         Script { seed, class, ops }
     }

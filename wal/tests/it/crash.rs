@@ -114,3 +114,17 @@ fn p1_p6_a_new_cursor_whose_record_rolls_the_log_begins_behind_what_that_frees()
         Script { seed: 1, class: Class::Commit, ops }.check();
     }
 }
+
+/// The name of a new channel's first segment, whose sync failed, was relied on by the next open.
+#[test]
+fn p1_a_name_whose_sync_failed_is_not_relied_on() {
+    use forebay_proof::script::{Class, Op::*, Script};
+    use forebay_wal::fs::sim::{Fault::*, Survive::*};
+    for fault in [Eio, SyncFails, SyncFailsInPart] {
+        for ops in 0..45 {
+            let put = Put { events: 1, bytes: 0, position: None, producer: None };
+            let ops = vec![FailAt { ops, fault }, put, put, Crash { survive: Nothing }];
+            Script { seed: 27930, class: Class::Commit, ops }.check();
+        }
+    }
+}
