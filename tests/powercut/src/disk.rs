@@ -35,6 +35,8 @@ pub struct File {
     /// What a failed sync left: shown, counted as clean, and gone with the power.
     doomed: Vec<(u64, Change)>,
     opens: u64,
+    /// Who has locked it.
+    locked: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -390,6 +392,22 @@ impl Disk {
         self.forget_unnamed();
     }
 
+    /// Locks a file for an owner; whether nobody else has it.
+    pub fn lock(&mut self, node: u64, owner: u64) -> Result<bool> {
+        let file = self.file(node)?;
+        let free = file.locked.is_none_or(|holder| holder == owner);
+        if free {
+            file.locked = Some(owner);
+        }
+        Ok(free)
+    }
+
+    pub fn unlock(&mut self, node: u64, owner: u64) {
+        if let Some(Node::File(file)) = self.nodes.get_mut(&node) {
+            file.locked = file.locked.filter(|holder| *holder != owner);
+        }
+    }
+
     pub fn forget_unnamed(&mut self) {
         let mut named = BTreeSet::from([ROOT]);
         for node in self.nodes.values() {
@@ -408,10 +426,14 @@ impl Disk {
     pub fn revive(&mut self, names: Survival, data: Survival) {
         let limit = self.clock;
         let until = self.random.below(limit + 1);
-        let garbles = self.traits.garbles;
+        let (garbles, stays) = (self.traits.garbles, self.traits.stays_mounted);
         for node in self.nodes.values_mut() {
             match node {
-                Node::File(file) => file.survive(data, until, garbles, &mut self.random),
+                Node::File(file) => {
+                    file.survive(data, until, garbles, &mut self.random);
+                    // A mount that is gone has no owners; one that stays hears of their end.
+                    file.locked = file.locked.filter(|_| stays);
+                }
                 Node::Directory(directory) => directory.survive(names, until, &mut self.random),
             }
         }

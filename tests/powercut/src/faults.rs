@@ -61,6 +61,11 @@ pub struct Traits {
     pub no_cache: bool,
     /// `flock` is not supported.
     pub no_lock: bool,
+    /// `flock` is the disk's own matter: a lock ends when it hears that a file was closed, which may
+    /// be a moment after the process has ended.
+    pub own_locks: bool,
+    /// It stays mounted through a cut; for disks of which the system caches nothing.
+    pub stays_mounted: bool,
     /// Syncing a directory is refused with `EINVAL`.
     pub no_directory_sync: bool,
     pub room: Room,

@@ -2,6 +2,7 @@
 //! that came of it.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -290,7 +291,10 @@ impl<'a> Life<'a> {
     /// The disk comes back with some of what no sync had covered.
     fn power_cycle(&mut self) -> Checked<()> {
         self.tally.cuts += 1;
-        self.unmount()?;
+        let stays = self.plug.disk().traits.stays_mounted;
+        if !stays {
+            self.unmount()?;
+        }
         let survival = |random: &mut Random| match random.below(10) {
             0 | 1 => Survival::Nothing,
             2 => Survival::Everything,
@@ -309,6 +313,9 @@ impl<'a> Life<'a> {
             }
         }
         self.story.push(format!("power cut: of the names {names:?}, of the data {data:?}"));
+        if stays {
+            return Ok(());
+        }
         let session = mount(&self.plug, self.at.path());
         self.session = Some(session.map_err(|error| format!("it cannot be mounted: {error}"))?);
         Ok(())
@@ -329,7 +336,7 @@ impl<'a> Life<'a> {
     fn word(&self) -> Option<&'static str> {
         match self.setting.profile.outlook {
             Outlook::Refuses(word) => Some(word),
-            Outlook::Works | Outlook::Breaks => None,
+            Outlook::Works | Outlook::Breaks(_) => None,
         }
     }
 
@@ -363,7 +370,8 @@ impl<'a> Life<'a> {
     }
 
     fn run(&mut self, arguments: &[String], feed: Option<Feed>, end: End) -> Checked<Ran> {
-        let ran = program::run(self.setting.binary, arguments, feed, end, &self.plug);
+        let linger = Duration::from_millis(self.random.pick(&[0, 0, 10, 60]));
+        let ran = program::run(self.setting.binary, arguments, feed, end, linger, &self.plug);
         let ran = ran.map_err(|error| format!("{} cannot run: {error}", arguments[0]))?;
         if ran.hung {
             return Err(format!("{arguments:?} hangs: {}", ran.complaint.trim()));
@@ -371,7 +379,8 @@ impl<'a> Life<'a> {
         if ran.complaint.contains("panicked") {
             return Err(format!("{arguments:?}: {}", ran.complaint.trim()));
         }
-        if !ran.killed && ran.exit.code().is_none() {
+        // We kill by signal 9 alone.
+        if ran.exit.signal().is_some_and(|signal| signal != 9 || !ran.killed) {
             return Err(format!("{arguments:?} ended with {}: {}", ran.exit, ran.complaint.trim()));
         }
         Ok(ran)

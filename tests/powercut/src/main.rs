@@ -120,7 +120,7 @@ fn campaign(arguments: &Arguments) -> std::io::Result<bool> {
         let (tally, violation) = Life::new(setting)?.live(arguments.rounds);
         tallies[at].add(&tally);
         if let Some(violation) = violation
-            && profiles[at].outlook != Outlook::Breaks
+            && !matches!(profiles[at].outlook, Outlook::Breaks(_))
         {
             println!("VIOLATION: {violation}");
             good = false;
@@ -129,8 +129,11 @@ fn campaign(arguments: &Arguments) -> std::io::Result<bool> {
     report(&profiles, &tallies, begun.elapsed());
     for (profile, tally) in profiles.iter().zip(&tallies) {
         // A few lives may be lucky; many are not.
-        if profile.outlook == Outlook::Breaks && tally.lives >= 3 && tally.violations == 0 {
-            println!("VIOLATION: a disk that lies lost nothing: the trial finds nothing");
+        if let Outlook::Breaks(lives) = profile.outlook
+            && tally.lives >= lives
+            && tally.violations == 0
+        {
+            println!("VIOLATION: {} lost nothing: the trial finds nothing", profile.name);
             good = false;
         }
     }
@@ -155,7 +158,7 @@ fn report(profiles: &[&Profile], tallies: &[Tally], time: Duration) {
     let mut sum = Tally::default();
     for (profile, tally) in profiles.iter().zip(tallies) {
         line(profile.name, tally);
-        if profile.outlook != Outlook::Breaks {
+        if !matches!(profile.outlook, Outlook::Breaks(_)) {
             sum.add(tally);
         }
     }

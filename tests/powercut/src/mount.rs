@@ -23,6 +23,8 @@ const TTL: Duration = Duration::ZERO;
 const O_DIRECT: i32 = 0o40_000;
 /// `FALLOC_FL_KEEP_SIZE`.
 const KEEP_SIZE: i32 = 1;
+/// `F_UNLCK`.
+const UNLOCK: i32 = 2;
 
 /// Calls are served by so many threads, so that a slow sync holds nobody else.
 const THREADS: usize = 3;
@@ -151,8 +153,9 @@ impl Mount {
 
 impl Filesystem for Mount {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        if self.0.disk().traits.no_lock {
-            // The system asks us instead of keeping locks itself, and we know none.
+        let disk = self.0.disk();
+        if disk.traits.no_lock || disk.traits.own_locks {
+            // The system asks us instead of keeping locks itself.
             let _ = config.add_capabilities(InitFlags::FUSE_FLOCK_LOCKS);
         }
         Ok(())
@@ -321,12 +324,47 @@ impl Filesystem for Mount {
         node: INodeNo,
         _: FileHandle,
         _: OpenFlags,
-        _: Option<LockOwner>,
+        owner: Option<LockOwner>,
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.0.with(|disk| disk.closed(node.0));
+        self.0.with(|disk| {
+            if let Some(owner) = owner {
+                disk.unlock(node.0, owner.0);
+            }
+            disk.closed(node.0);
+        });
         reply.ok();
+    }
+
+    fn setlk(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        _: FileHandle,
+        owner: LockOwner,
+        _start: u64,
+        _end: u64,
+        kind: i32,
+        _pid: u32,
+        _sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        let locked = self.0.with(|disk| {
+            if disk.traits.no_lock {
+                return Err(Errno::ENOSYS);
+            }
+            if kind == UNLOCK {
+                disk.unlock(node.0, owner.0);
+                return Ok(true);
+            }
+            disk.lock(node.0, owner.0).map_err(errno)
+        });
+        match locked {
+            Ok(true) => reply.ok(),
+            Ok(false) => reply.error(Errno::EAGAIN),
+            Err(error) => reply.error(error),
+        }
     }
 
     fn fsync(&self, _: &Request, node: INodeNo, _: FileHandle, data_only: bool, reply: ReplyEmpty) {

@@ -6,14 +6,15 @@ use crate::faults::{Call, Failure, Room, Traits};
 use crate::random::Random;
 
 /// What the program should make of a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Outlook {
     /// It works, through everything.
     Works,
     /// It says what the disk lacks, with these words, and does nothing.
     Refuses(&'static str),
-    /// The disk breaks its word, so that losses must be found: this tries the trial itself.
-    Breaks,
+    /// The disk breaks its word, so that losses must be found, at least in one of so many lives:
+    /// this tries the trial itself.
+    Breaks(u64),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +30,7 @@ const fn works(name: &'static str, change: fn(&mut Traits, &mut Random)) -> Prof
     Profile { name, outlook: Outlook::Works, fails: false, change }
 }
 
-pub const PROFILES: [Profile; 22] = [
+pub const PROFILES: [Profile; 24] = [
     works("plain", |_, _| {}),
     works("one-journal", |traits, _| traits.one_journal = true),
     works("no-allocate", |traits, _| traits.no_allocate = true),
@@ -45,6 +46,12 @@ pub const PROFILES: [Profile; 22] = [
     works("short-writes", |traits, _| traits.short_writes = true),
     works("slow-sync", |traits, _| traits.slow_sync = Duration::from_millis(8)),
     works("small", |traits, random| traits.space_bytes = Some((600 + random.below(500)) << 10)),
+    works("own-locks", |traits, _| traits.own_locks = true),
+    works("stays-mounted", |traits, _| {
+        traits.no_cache = true;
+        traits.own_locks = true;
+        traits.stays_mounted = true;
+    }),
     works("everything", everything),
     Profile { name: "fails", outlook: Outlook::Works, fails: true, change: |_, _| {} },
     Profile {
@@ -67,13 +74,13 @@ pub const PROFILES: [Profile; 22] = [
     },
     Profile {
         name: "liar",
-        outlook: Outlook::Breaks,
+        outlook: Outlook::Breaks(3),
         fails: false,
         change: |traits, _| traits.lies = true,
     },
     Profile {
         name: "liar-of-names",
-        outlook: Outlook::Breaks,
+        outlook: Outlook::Breaks(15),
         fails: false,
         change: |traits, _| traits.lies_of_names = true,
     },

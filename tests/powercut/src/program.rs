@@ -43,7 +43,7 @@ pub struct Ran {
     pub complaint: String,
     /// Lines that may have reached it.
     pub fed: u64,
-    /// It was killed, with or without its disk.
+    /// It was killed, with or without its disk, or its disk lost power.
     pub killed: bool,
     pub hung: bool,
 }
@@ -80,12 +80,13 @@ impl Ran {
     }
 }
 
-/// Runs the program.
+/// Runs the program. When the power goes, it may live on for so long and see that nothing works.
 pub fn run(
     binary: &Path,
     arguments: &[String],
     feed: Option<Feed>,
     end: End,
+    linger_max: Duration,
     plug: &Arc<Plug>,
 ) -> std::io::Result<Ran> {
     let mut command = Command::new(binary);
@@ -100,7 +101,7 @@ pub fn run(
     });
     let output = child.stdout.take().map(collect);
     let complaint = child.stderr.take().map(collect);
-    let (killed, hung) = attend(&mut child, end, plug)?;
+    let (killed, hung) = attend(&mut child, end, linger_max, plug)?;
     let exit = child.wait()?;
     let bytes = |reader: Option<JoinHandle<Vec<u8>>>| {
         reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
@@ -114,7 +115,12 @@ pub fn run(
 }
 
 /// Waits for the end that was chosen; whether the run was killed, and whether it had hung.
-fn attend(child: &mut Child, end: End, plug: &Arc<Plug>) -> std::io::Result<(bool, bool)> {
+fn attend(
+    child: &mut Child,
+    end: End,
+    linger_max: Duration,
+    plug: &Arc<Plug>,
+) -> std::io::Result<(bool, bool)> {
     let begun = Instant::now();
     loop {
         let late = match end {
@@ -126,7 +132,10 @@ fn attend(child: &mut Child, end: End, plug: &Arc<Plug>) -> std::io::Result<(boo
         }
         let hung = begun.elapsed() >= HANG;
         if plug.wait(LOOK_AGAIN) || late || hung {
-            // It may have ended by itself at the same moment; then this does nothing.
+            if plug.wait(Duration::ZERO) {
+                linger(child, linger_max)?;
+            }
+            // It may have ended by itself; then this does nothing.
             child.kill()?;
             return Ok((true, hung));
         }
@@ -134,6 +143,15 @@ fn attend(child: &mut Child, end: End, plug: &Arc<Plug>) -> std::io::Result<(boo
             return Ok((false, false));
         }
     }
+}
+
+/// Leaves a process alone for a while on a disk without power.
+fn linger(child: &mut Child, most: Duration) -> std::io::Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < most && child.try_wait()?.is_none() {
+        thread::sleep(LOOK_AGAIN);
+    }
+    Ok(())
 }
 
 /// Writes lines until there are no more or nobody reads them.
