@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod contract;
 mod file_roll;
+mod flume_probes;
 mod kill;
 mod netcat;
 mod runner;
