@@ -18,7 +18,10 @@ fn p6_a_header_that_changed_on_disk_is_noticed_and_not_delivered() {
         let channel = FileChannel::open(home.path(), options.clone()).expect("it opens");
         for number in 1..=3 {
             let mut event = Event::new(format!("body-{number}"));
-            event.headers_mut().insert(format!("severity-{number}"), format!("critical-{number}"));
+            event
+                .headers
+                .insert(format!("severity-{number}"), format!("critical-{number}"))
+                .expect("it is short");
             let mut put = channel.put_transaction();
             put.put(&event).expect("it fits");
             put.commit().expect("there is space");
@@ -31,7 +34,7 @@ fn p6_a_header_that_changed_on_disk_is_noticed_and_not_delivered() {
         let channel = FileChannel::open(home.path(), options).expect("damage is no error");
         let mut take = channel.take_transaction("main").expect("it is open");
         let taken = take.take_many(10, Duration::ZERO).expect("the others can be read");
-        let bodies: Vec<&[u8]> = taken.iter().map(|event| &event.body()[..]).collect();
+        let bodies: Vec<&[u8]> = taken.iter().map(|taken| &taken.event.body[..]).collect();
         assert_eq!(bodies, [b"body-1", b"body-3"], "{word}");
         take.rollback();
         drop(channel);
