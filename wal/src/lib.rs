@@ -9,7 +9,7 @@
 //! | whoever leads makes one block of all that waits | `group_commit.rs` |
 //! | records and blocks, as values and as bytes | `record.rs`, `block.rs`, `format.rs` |
 //! | the block goes to the end of the active segment and is synced | `log.rs` |
-//! | the log goes on in the next segment, or elsewhere after a failure | `roll.rs` |
+//! | the log goes on in the next segment, or elsewhere after a failure | `roll.rs`, `again.rs` |
 //! | the state takes the records in, takers see them | `state.rs`, `view.rs`, `cursor.rs` |
 //! | a taker reads them from memory or from the segments | `taking.rs`, `tail.rs`, `reader.rs` |
 //! | what nothing needs any more becomes space | `reclaim.rs`, `segments.rs` |
@@ -51,6 +51,7 @@ mod format;
 mod record;
 mod wire;
 
+mod again;
 mod log;
 mod roll;
 mod segment;

@@ -34,8 +34,8 @@ pub(crate) struct Log {
     pub(crate) prev_crc: u32,
     /// The highest LSN that is synced.
     pub(crate) durable_lsn: u64,
-    /// The seq behind the last one that is synced.
-    pub(crate) synced_seq: u64,
+    /// The log as it was when all of it was synced (weaker classes only).
+    pub(crate) synced: Option<Box<Synced>>,
     pub(crate) last_sync: Duration,
     /// The highest `durable_lsn` that stands in a synced block: what a checkpoint may rely on.
     pub(crate) evidence_lsn: u64,
@@ -45,6 +45,14 @@ pub(crate) struct Log {
     pub(crate) last_write: Duration,
     /// Figures.
     pub(crate) written: Written,
+}
+
+/// A moment at which all of the log was synced.
+#[derive(Debug, Clone)]
+pub(crate) struct Synced {
+    /// Where the next block went.
+    pub(crate) offset: u64,
+    pub(crate) state: State,
 }
 
 /// What went to the disk since the channel was opened.
@@ -85,7 +93,6 @@ impl Log {
             self.written.syncs += 1;
             self.unsynced = false;
             self.durable_lsn = header.next_lsn() - 1;
-            self.synced_seq = next_seq_after;
             self.evidence_lsn = header.durable_lsn;
         }
         self.offset += body.block_bytes();
@@ -124,7 +131,6 @@ impl Log {
             self.written.syncs += 1;
             self.unsynced = false;
             self.durable_lsn = self.next_lsn - 1;
-            self.synced_seq = self.next_seq;
         }
         Ok(())
     }
@@ -153,27 +159,28 @@ impl Log {
         self.append(env, &body, self.next_seq, true)
     }
 
-    /// Goes on in another segment: two copies of its State, synced, and nothing else in it yet.
+    /// Goes on in another segment: two copies of its State, and nothing else in it yet.
     pub(crate) fn begin(
         &mut self,
         env: &Env,
         segment: Segment,
         file: Arc<dyn File>,
         state: State,
+        sync: bool,
     ) -> io::Result<()> {
         self.active = segment;
         self.file = file;
         self.offset = STATE_OFFSET;
         self.written.rolls += 1;
-        self.write_state(env, state)
+        self.write_state(env, state, sync)
     }
 
-    /// Writes two copies of a State and syncs them.
-    pub(crate) fn write_state(&mut self, env: &Env, state: State) -> io::Result<()> {
+    /// Writes two copies of a State.
+    pub(crate) fn write_state(&mut self, env: &Env, state: State, sync: bool) -> io::Result<()> {
         let mut body = Body::default();
         body.push(&Record::State(Box::new(state)), Sum::default());
         self.append(env, &body, self.next_seq, false)?;
-        self.append(env, &body, self.next_seq, true)
+        self.append(env, &body, self.next_seq, sync)
     }
 
     /// Begins a new era: from the next LSN on, blocks of older ones are void.

@@ -258,7 +258,7 @@ fn build(
         next_seq: state.next_seq,
         prev_crc: recovered.prev_crc,
         durable_lsn: state.next_lsn - 1,
-        synced_seq: state.next_seq,
+        synced: None,
         last_sync: env.clock.monotonic(),
         evidence_lsn: recovered.durable_lsn.min(state.next_lsn - 1),
         unsynced: false,
@@ -364,11 +364,12 @@ impl Engine {
             } else {
                 let mut state = lock(&self.view).state.clone();
                 self.stamp(&log, &mut state);
-                log.write_state(&self.env, state.clone()).map_err(|error| {
+                log.write_state(&self.env, state.clone(), true).map_err(|error| {
                     Error::io(format!("begin a generation in segment {}", log.active.name), error)
                 })?;
                 lock(&self.view).publish(&Record::State(Box::new(state)));
             }
+            self.note_synced(&mut log);
             self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
         }
         lock(&self.segments).give_up_spares(&self.geometry);
@@ -390,7 +391,7 @@ impl Engine {
             first_lsn,
         });
         let name = segment.name.clone();
-        log.begin(&self.env, segment.clone(), file, state.clone())
+        log.begin(&self.env, segment.clone(), file, state.clone(), true)
             .map_err(|error| Error::io(format!("write the State of segment {name}"), error))?;
         lock(&self.segments).enter(segment);
         lock(&self.view).publish(&Record::State(Box::new(state)));

@@ -9,37 +9,45 @@ use crate::checksum::Sum;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Mode;
-use crate::log::Log;
+use crate::log::{Log, Synced};
 use crate::options::SyncClass;
 use crate::ranges::SeqRange;
-use crate::record::{Loss, LossReason, Record};
+use crate::record::{Loss, Record};
 use crate::segment::Segment;
-use crate::segments::Segments;
 use crate::state::{LiveSegment, State};
 use crate::sync::{Ordering, lock};
 
 /// How many seqs a weaker sync class reserves ahead by a synced State: more than a transaction of
 /// empty events may have.
 const SEQS_RESERVED: u64 = 1 << 23;
+/// How often the log rolls at most for the sake of one block.
+const ROLLS_MAX: usize = 4;
 
 impl Engine {
     /// Appends a block where there is room for it and syncs it as the class asks. If the disk
     /// fails, the same records go to a fresh segment; an error means that this failed too.
     pub(crate) fn append(&self, log: &mut Log, body: &Body, next_seq: u64) -> Result<()> {
-        let sync = log.class.is_commit();
-        if !log.fits(body.block_bytes()) {
-            self.roll(log).map_err(not_written)?;
-        }
-        if !sync && next_seq > lock(&self.view).state.seq_reserved {
+        self.make_room(log, body.block_bytes()).map_err(not_written)?;
+        if !log.class.is_commit() && next_seq > lock(&self.view).state.seq_reserved {
             self.write_snapshot(log).map_err(not_written)?;
-            if !log.fits(body.block_bytes()) {
-                self.roll(log).map_err(not_written)?;
-            }
+            self.make_room(log, body.block_bytes()).map_err(not_written)?;
         }
-        match log.append(&self.env, body, next_seq, sync) {
+        match log.append(&self.env, body, next_seq, log.class.is_commit()) {
             Ok(()) => Ok(()),
             Err(error) => self.append_elsewhere(log, body, next_seq, &error),
         }
+    }
+
+    /// Rolls until a block has room. Once is enough, unless the disk fails and what the next
+    /// segment begins with has to be what was not yet synced of this one.
+    fn make_room(&self, log: &mut Log, block_bytes: u64) -> Result<()> {
+        for _ in 0..ROLLS_MAX {
+            if log.fits(block_bytes) {
+                return Ok(());
+            }
+            self.roll(log)?;
+        }
+        Err(Error::new(ErrorKind::Io, "segment after segment has no room for a block"))
     }
 
     /// The segment is poisoned: nothing is known of what was not synced, and nothing more is
@@ -52,10 +60,10 @@ impl Engine {
         first: &io::Error,
     ) -> Result<()> {
         let failed = log.active.name.clone();
-        self.leave_poisoned(log, first)
-            .map_err(|error| in_doubt(&failed, first, &error.to_string()))?;
-        log.append(&self.env, body, next_seq, true)
-            .map_err(|error| in_doubt(&failed, first, &error.to_string()))
+        let doubt = |error: &dyn std::fmt::Display| in_doubt(&failed, first, &error.to_string());
+        self.leave_poisoned(log, first).map_err(|error| doubt(&error))?;
+        self.make_room(log, body.block_bytes()).map_err(|error| doubt(&error))?;
+        log.append(&self.env, body, next_seq, log.class.is_commit()).map_err(|error| doubt(&error))
     }
 
     /// Goes on in a fresh segment after a failure of the active one.
@@ -65,20 +73,12 @@ impl Engine {
         if let Some(active) = lock(&self.segments).live.get_mut(&log.active.id) {
             active.poisoned = true;
         }
-        // What a weaker class had acknowledged before a sync is gone with the failed one.
-        let loss = (log.unsynced && log.synced_seq < log.next_seq).then(|| Loss {
-            reason: LossReason::Unsynced,
-            seqs: SeqRange::new(log.synced_seq, log.next_seq),
-            lsns: (log.durable_lsn + 1, log.next_lsn),
-            segment: log.active.id,
-            offset_bytes: log.offset,
-            len_bytes: 0,
-            noticed_us: self.env.clock.wall_us(),
-        });
+        if log.durable_lsn + 1 < log.next_lsn {
+            return self.append_again(log);
+        }
         log.unsynced = false;
         log.new_generation();
-        let next = self.next_segment(log)?;
-        self.begin_next(log, next, loss.as_ref())
+        self.begin_next(log)
     }
 
     /// Ends the active segment and goes on in the next one.
@@ -89,16 +89,35 @@ impl Engine {
             lock(&self.segments).add_spare(next);
             return self.leave_poisoned(log, &error);
         }
-        match self.begin_next(log, next, None) {
-            Ok(()) => Ok(()),
+        let mut state = self.state_now(log);
+        match self.begin_in(log, next, &mut state, true) {
+            Ok(()) => {
+                self.adopt(log, state, &[]);
+                Ok(())
+            }
             // The new segment failed before anything relied on it: once more, with another one.
             Err(error) => self.leave_poisoned(log, &error),
         }
     }
 
-    /// Begins the next segment with the State. What no cursor needs any more is not in its list
-    /// and becomes free.
-    fn begin_next(&self, log: &mut Log, segment: Segment, loss: Option<&Loss>) -> Result<()> {
+    /// Begins the next segment with the State of this moment.
+    fn begin_next(&self, log: &mut Log) -> Result<()> {
+        let next = self.next_segment(log)?;
+        let mut state = self.state_now(log);
+        self.begin_in(log, next, &mut state, true)?;
+        self.adopt(log, state, &[]);
+        Ok(())
+    }
+
+    /// Begins a segment with a State, which then lists it. What no cursor needs any more is not in
+    /// its list and becomes free once it is adopted.
+    pub(crate) fn begin_in(
+        &self,
+        log: &mut Log,
+        segment: Segment,
+        state: &mut State,
+        sync: bool,
+    ) -> Result<()> {
         let file = match segment.open(&self.env, &self.dir, Mode::ReadWrite) {
             Ok(file) => file,
             Err(error) => {
@@ -106,10 +125,6 @@ impl Engine {
                 return Err(error);
             }
         };
-        let mut state = self.state_now(log);
-        if let Some(loss) = loss {
-            state.note_loss(loss);
-        }
         state.prev_end = (log.active.id, log.offset, log.prev_crc);
         state.segments.push(LiveSegment {
             id: segment.id,
@@ -117,9 +132,9 @@ impl Engine {
             first_seq: log.next_seq,
             first_lsn: log.next_lsn,
         });
-        drop_unneeded(&mut state, segment.id);
+        drop_unneeded(state, segment.id);
         let segment = Segment { file: Some(file.clone()), ..segment };
-        if let Err(error) = log.begin(&self.env, segment.clone(), file, state.clone()) {
+        if let Err(error) = log.begin(&self.env, segment.clone(), file, state.clone(), sync) {
             let text = format!("write the State of segment {}", segment.name);
             lock(&self.segments).abandon(segment);
             return Err(Error::io(text, error));
@@ -129,23 +144,35 @@ impl Engine {
             before.file = None;
         }
         segments.enter(segment);
-        self.adopt(log, &mut segments, state, loss);
         Ok(())
     }
 
-    /// A synced State lists the live segments: all others are free.
-    fn adopt(&self, log: &Log, segments: &mut Segments, state: State, loss: Option<&Loss>) {
-        let mut view = lock(&self.view);
-        let listed = |id: &u64| state.segments.iter().any(|live| live.id == *id);
-        let gone: Vec<u64> = segments.live.keys().filter(|id| !listed(id)).copied().collect();
-        for id in gone {
-            segments.free.extend(segments.live.remove(&id));
+    /// A synced State is what holds from now on. It lists the live segments: all others are free.
+    pub(crate) fn adopt(&self, log: &mut Log, state: State, losses: &[Loss]) {
+        {
+            let mut guard = lock(&self.segments);
+            let segments = &mut *guard;
+            let mut view = lock(&self.view);
+            let listed = |id: &u64| state.segments.iter().any(|live| live.id == *id);
+            let gone: Vec<u64> = segments.live.keys().filter(|id| !listed(id)).copied().collect();
+            for id in gone {
+                segments.free.extend(segments.live.remove(&id));
+            }
+            view.publish(&Record::State(Box::new(state)));
+            for loss in losses {
+                view.cursors.values_mut().for_each(|cursor| cursor.absent(loss.seqs));
+            }
         }
-        view.publish(&Record::State(Box::new(state)));
-        if let Some(loss) = loss {
-            view.cursors.values_mut().for_each(|cursor| cursor.absent(loss.seqs));
-        }
+        self.note_synced(log);
         self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
+    }
+
+    /// All of the log is synced: a weaker class remembers the moment, as a later sync may fail.
+    pub(crate) fn note_synced(&self, log: &mut Log) {
+        if !log.class.is_commit() {
+            let state = lock(&self.view).state.clone();
+            log.synced = Some(Box::new(Synced { offset: log.offset, state }));
+        }
     }
 
     /// Writes the State into the log, so that segments that nothing needs become free.
@@ -161,7 +188,7 @@ impl Engine {
         if let Err(error) = log.append(&self.env, &body, log.next_seq, true) {
             return self.leave_poisoned(log, &error);
         }
-        self.adopt(log, &mut lock(&self.segments), state, None);
+        self.adopt(log, state, &[]);
         Ok(())
     }
 
@@ -201,8 +228,9 @@ impl Engine {
     /// Syncs what a weaker class left unsynced. If that fails, the segment is poisoned.
     pub(crate) fn sync_now(&self, log: &mut Log) {
         log.last_sync = self.env.clock.monotonic();
-        if let Err(error) = log.sync() {
-            self.leave_or_end(log, &error);
+        match log.sync() {
+            Ok(()) => self.note_synced(log),
+            Err(error) => self.leave_or_end(log, &error),
         }
     }
 
@@ -232,7 +260,7 @@ impl Engine {
     }
 
     /// The segment that the log goes on in: a spare, or one that is made or freed right now.
-    fn next_segment(&self, log: &mut Log) -> Result<Segment> {
+    pub(crate) fn next_segment(&self, log: &mut Log) -> Result<Segment> {
         if let Some(spare) = lock(&self.segments).take_spare(log.active.id) {
             return Ok(spare);
         }
@@ -251,16 +279,19 @@ fn drop_unneeded(state: &mut State, active: u64) {
     let ends = state.segments.iter().skip(1).map(|next| next.first_seq);
     let ends: Vec<u64> = ends.chain([state.next_seq]).collect();
     let mut ends = ends.into_iter();
-    let segments = std::mem::take(&mut state.segments);
-    let kept = segments.into_iter().filter(|segment| {
-        let end = ends.next().unwrap_or(state.next_seq);
-        segment.id == active
-            || state.needs(SeqRange::new(segment.first_seq, end))
+    for segment in std::mem::take(&mut state.segments) {
+        let held = SeqRange::new(segment.first_seq, ends.next().unwrap_or(state.next_seq));
+        let kept = segment.id == active
+            || state.needs(held)
             // Its damaged ranges go to quarantine first.
-            || state.damaged.iter().any(|damaged| damaged.segment == segment.id)
-    });
-    let kept: Vec<LiveSegment> = kept.collect();
-    state.segments = kept;
+            || state.damaged.iter().any(|damaged| damaged.segment == segment.id);
+        if kept {
+            state.segments.push(segment);
+        } else {
+            // One before it may be kept: a cursor that is made later must not miss these.
+            state.make_unavailable(held);
+        }
+    }
     state.forget_before_live();
 }
 

@@ -36,7 +36,8 @@ pub(crate) struct State {
     pub(crate) cursors: BTreeMap<u32, CursorState>,
     pub(crate) producers: BTreeMap<String, u64>,
     pub(crate) positions: BTreeMap<String, Bytes>,
-    /// Seqs that no cursor will ever see: lost, dropped, never used.
+    /// Seqs that no cursor will ever see: lost, dropped, never used; and those of segments that
+    /// were reclaimed while an older one is still needed.
     pub(crate) absent: RangeSet,
     pub(crate) ledger: Ledger,
     /// Damaged ranges to copy to quarantine when their segment is reclaimed.
@@ -180,6 +181,9 @@ impl State {
             CursorChange::Made { id, name, start } => {
                 let mut acked = self.absent.clone();
                 acked.insert(SeqRange::new(1, *start));
+                // The segment that it should begin in may have gone to make room for its record.
+                let oldest = self.segments.first().map_or(1, |segment| segment.first_seq);
+                acked.insert(SeqRange::new(1, oldest));
                 self.cursors.insert(*id, CursorState { name: name.clone(), acked, state: None });
                 self.next_cursor = self.next_cursor.max(id.saturating_add(1));
             }
@@ -240,11 +244,16 @@ impl State {
         if self.cursors.is_empty() {
             missed = range.len();
         }
+        self.make_unavailable(range);
+        missed
+    }
+
+    /// No cursor that is made from now on will see `range`.
+    pub(crate) fn make_unavailable(&mut self, range: SeqRange) {
         self.absent.insert(range);
         while self.absent.pieces() > ABSENT_KEPT {
             self.absent.pop_front(u64::MAX);
         }
-        missed
     }
 
     /// Forgets what lies before the oldest live segment.

@@ -141,9 +141,24 @@ impl Engine {
             if let Some(missing) = filled
                 && missing.seqs.end > seq
             {
+                if self.is_being_left(source.owner.segment) {
+                    let text = format!(
+                        "segment {} failed, and the log goes on elsewhere; take again",
+                        source.owner.segment
+                    );
+                    return Err(Error::new(ErrorKind::Io, text));
+                }
                 return Ok(self.report_missing(&missing, LossReason::Damaged));
             }
         }
+    }
+
+    /// Whether a segment failed and what it holds is just being appended again: what cannot be
+    /// read in it may be readable there.
+    fn is_being_left(&self, segment: u64) -> bool {
+        let (segments, view) = (lock(&self.segments), lock(&self.view));
+        view.state.segments.last().is_some_and(|last| last.id == segment)
+            && segments.live.get(&segment).is_some_and(|segment| segment.poisoned)
     }
 
     /// The segment that holds a seq, open.

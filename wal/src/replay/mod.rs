@@ -25,8 +25,8 @@ mod start;
 mod table;
 mod walk;
 
-pub(crate) use scan::Window;
-use scan::{Scan, read_body, scan as scan_segment};
+pub(crate) use scan::{Found, Window, read_body, scan};
+use scan::{Scan, scan as scan_segment};
 use start::Start;
 use walk::Walk;
 

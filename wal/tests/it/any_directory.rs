@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use forebay_wal::SyncClass;
-use forebay_wal::fs::sim::SimFs;
+use forebay_wal::fs::sim::{SimFs, Survive};
 
 use forebay_proof::lab::{Lab, SECTOR, ack, drain, for_seeds, peek, put};
-use forebay_proof::model::{DIR, Dice, World};
+use forebay_proof::life::Life;
+use forebay_proof::model::{DIR, Dice};
+use forebay_proof::script::{Class, Recipe, Script};
 
 /// More calls to the disk than any open of so small a channel needs.
 const OPS_MAX: u64 = 5000;
@@ -17,36 +18,19 @@ fn path(name: &str) -> PathBuf {
 
 /// A directory as a random life leaves it, and an older copy of it.
 fn lived(seed: u64) -> (Lab, SimFs) {
-    let sync = if seed.is_multiple_of(3) { SyncClass::Os } else { SyncClass::Commit };
-    let mut world = World::new(seed, sync);
-    assert!(world.open());
+    let class = if seed.is_multiple_of(3) { Class::Os } else { Class::Commit };
+    let mut life = Life::new(seed, class);
     let mut older = None;
-    for step in 0..150 + seed % 200 {
-        assert!(world.step());
+    let script = Script::random(seed, class, Recipe::calm(150 + (seed % 200) as usize));
+    for (step, op) in script.ops.iter().enumerate() {
+        life.step(op).unwrap_or_else(|what| panic!("step {step}: {what}"));
         if step == 80 {
-            older = Some(world.fs.kill_copy());
+            // The disk as it is seen now, while the life goes on.
+            older = Some(life.lab.fs.image(Survive::Everything));
         }
     }
-    world.takes.clear();
-    world.channel = None;
-    let lab = Lab {
-        env: world.env.clone(),
-        fs: world.fs.clone(),
-        clock: world.clock.clone(),
-        options: forebay_proof::model::options(sync),
-    };
-    (lab, older.expect("it came that far"))
-}
-
-trait KillCopy {
-    fn kill_copy(&self) -> SimFs;
-}
-
-impl KillCopy for SimFs {
-    /// The disk as it is seen now, while the life goes on.
-    fn kill_copy(&self) -> SimFs {
-        self.image(forebay_wal::fs::sim::Survive::Everything)
-    }
+    life.close();
+    (life.lab, older.expect("it came that far"))
 }
 
 fn noise(dice: &mut Dice, len: u64) -> Vec<u8> {

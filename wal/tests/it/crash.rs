@@ -1,53 +1,116 @@
 //! Power cuts at every moment of random lives of a channel, against a plain model.
 
-use forebay_wal::SyncClass;
-use forebay_wal::fs::sim::Survive;
-
-use forebay_proof::model::{Dice, World};
-
-/// Lives through a seed: random steps, a power cut somewhere, again and again.
-fn live(seed: u64, sync: SyncClass, lives: u64, steps: u64) {
-    let mut world = World::new(seed, sync);
-    let mut dice = Dice::new(seed);
-    for _ in 0..lives {
-        let cut = dice.below(steps * 2) + 1;
-        world.fs.crash_at(world.fs.ops() + cut);
-        // The cut may fall into the last things that opening does, which may fail.
-        let mut alive = world.open() && !world.fs.is_crashed();
-        if alive {
-            world.check();
-        }
-        let mut left = steps;
-        while alive && left > 0 {
-            alive = world.step();
-            left -= 1;
-        }
-        let survive = match dice.below(5) {
-            0 => Survive::Nothing,
-            1 => Survive::Everything,
-            2 => Survive::SeedAnyNames(dice.any()),
-            _ => Survive::Seed(dice.any()),
-        };
-        world.crash(survive);
-    }
-    assert!(world.open());
-    world.check();
-}
+use forebay_proof::lab::for_seeds;
+use forebay_proof::script::{Class, Op, Recipe, Script};
+use forebay_proof::shrink::shrink;
+use forebay_wal::fs::sim::Fault;
 
 #[test]
 fn p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut() {
-    let first = seed_from_environment().unwrap_or(1);
-    let count = count_from_environment().unwrap_or(300);
-    for seed in first..first + count {
-        let outcome = std::panic::catch_unwind(|| live(seed, SyncClass::Commit, 6, 60));
-        assert!(outcome.is_ok(), "seed {seed}: run again with FOREBAY_SEED={seed} FOREBAY_SEEDS=1");
+    for_seeds(300, |seed| {
+        let recipe = Recipe { faults: false, ..Recipe::wild(150) };
+        Script::random(seed, Class::Commit, recipe).check();
+    });
+}
+
+#[test]
+fn p1_p10_power_cuts_and_failures_of_the_disk_together_take_nothing() {
+    for_seeds(200, |seed| Script::random(seed, Class::Commit, Recipe::wild(100)).check());
+}
+
+#[test]
+fn p2_p3_p4_p6_in_the_weaker_classes_they_take_an_end_that_was_not_synced() {
+    for_seeds(120, |seed| {
+        Script::random(seed, Class::Interval, Recipe::wild(80)).check();
+        Script::random(seed, Class::Os, Recipe::wild(80)).check();
+    });
+}
+
+#[test]
+fn p1_p5_any_bytes_are_a_script_that_holds() {
+    for_seeds(200, |seed| {
+        let mut dice = forebay_proof::model::Dice::new(seed);
+        let len = dice.below(300);
+        let bytes: Vec<u8> = (0..len).map(|_| dice.any() as u8).collect();
+        let script = Script::from_bytes(&bytes);
+        assert_eq!(script, Script::from_bytes(&bytes));
+        assert!(script.ops.len() <= 64);
+        script.check();
+    });
+}
+
+#[test]
+fn equal_seeds_live_equal_lives() {
+    for seed in 1..20 {
+        let live = || {
+            let mut script = Script::random(seed, Class::Commit, Recipe::wild(40));
+            // The trace begins anew when the disk ends.
+            script.ops.retain(|op| !matches!(op, Op::CrashAt { .. } | Op::KillAt { .. }));
+            let mut life = forebay_proof::life::Life::new(script.seed, script.class);
+            script.run_in(&mut life).expect("it holds");
+            let paths = life.lab.fs.paths().into_iter();
+            let image: Vec<_> = paths.map(|path| (life.lab.fs.read_file(&path), path)).collect();
+            (life.report, life.lab.fs.op_log(), life.lab.fs.unsynced(), image)
+        };
+        let (one, two) = (live(), live());
+        assert!(one == two, "seed {seed} lives two lives");
+        assert!(one.1.len() > 5, "{:?}", one.1);
     }
 }
 
-fn seed_from_environment() -> Option<u64> {
-    std::env::var("FOREBAY_SEED").ok()?.parse().ok()
+/// A disk that lies about its syncs breaks the promises: the scripts notice, and what notices it
+/// is short in the end.
+#[test]
+fn a_disk_that_lies_is_found_out_and_the_script_shrinks() {
+    let mut found = 0;
+    for seed in 1..12 {
+        let recipe = Recipe { faults: false, kills: false, ..Recipe::wild(40) };
+        let mut script = Script::random(seed, Class::Commit, recipe);
+        script.ops.insert(0, Op::FailFrom { ops: 40, fault: Fault::SyncLies });
+        let Err(violation) = script.run() else { continue };
+        let short = shrink(&violation);
+        assert!(short.script.ops.len() <= 5, "{short}");
+        assert!(short.script.run().is_err(), "it does not fail any more: {short}");
+        assert_eq!(shrink(&violation).to_string(), short.to_string());
+        found += 1;
+    }
+    assert!(found >= 3, "{found} of 11 lives noticed it");
 }
 
-fn count_from_environment() -> Option<u64> {
-    std::env::var("FOREBAY_SEEDS").ok()?.parse().ok()
+// Scripts that found something once, as they were printed.
+
+/// A cursor made at the oldest event took what had been reclaimed for lost.
+#[test]
+fn p6_a_new_cursor_does_not_take_reclaimed_segments_for_lost() {
+    use forebay_proof::script::{Class, Op::*, Script};
+    let ops = vec![
+        Roll,
+        Begin { bytes: 0 },
+        CommitPut { put: 0 },
+        Reopen,
+        Put { events: 5, bytes: 5019, position: None, producer: None },
+        Take { cursor: 1, events: 1 },
+        Take { cursor: 2, events: 4 },
+        Reclaim,
+        Ack { take: 3 },
+        Checkpoint,
+        AddCursor { cursor: 3, oldest: true },
+    ];
+    Script { seed: 684, class: Class::Commit, ops }.check();
+}
+
+/// The segment that a new cursor should have begun in went when its own record had no room in the
+/// log's end: it took living events for lost, and from the other cursors too.
+#[test]
+fn p1_p6_a_new_cursor_whose_record_rolls_the_log_begins_behind_what_that_frees() {
+    use forebay_proof::script::{Class, Op::*, Script};
+    for puts in 0..8 {
+        let put = Put { events: 1, bytes: 0, position: None, producer: None };
+        let mut ops = vec![Roll, Take { cursor: 0, events: 3 }, Ack { take: 0 }];
+        ops.extend([Take { cursor: 1, events: 3 }, Ack { take: 0 }]);
+        ops.extend([Put { events: 1, bytes: 31_000, position: None, producer: None }; 2]);
+        ops.extend(std::iter::repeat_n(put, puts));
+        ops.push(AddCursor { cursor: 2, oldest: true });
+        Script { seed: 1, class: Class::Commit, ops }.check();
+    }
 }

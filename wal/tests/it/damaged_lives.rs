@@ -1,14 +1,14 @@
 //! Damage while the channel is at work, while it opens, and after long lives.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use forebay_wal::SyncClass;
 use forebay_wal::fs::sim::Survive;
 
 use forebay_proof::filled::{CURSORS, filled, losses, named};
 use forebay_proof::lab::{ACK, Lab, PUT, blocks, for_seeds, peek, put, rises, seqs};
-use forebay_proof::model::{Dice, World, options};
+use forebay_proof::life::Life;
+use forebay_proof::model::Dice;
+use forebay_proof::script::{Class, Op, Recipe, Script};
 
 #[test]
 fn p6_single_takes_pass_over_a_damaged_block() {
@@ -124,20 +124,21 @@ fn p6_a_power_cut_while_a_loss_is_noticed_changes_nothing_of_it() {
 }
 
 /// Many generations, torn ends and void blocks, and then a bit turns over.
-fn a_bit_after_lives(seed: u64, sync: SyncClass) {
-    let mut world = World::new(seed, sync);
+fn a_bit_after_lives(seed: u64, class: Class) {
+    let mut life = Life::new(seed, class);
     let mut dice = Dice::new(seed ^ 0x5a5a);
-    for _ in 0..4 {
-        world.fs.crash_at(world.fs.ops() + 30 + dice.below(150));
-        let mut alive = world.open() && !world.fs.is_crashed();
-        while alive {
-            alive = world.step_without_check();
+    for round in 0..4 {
+        let (ops, survive) = (30 + dice.below(150) as u16, Survive::Seed(dice.any()));
+        let script = Script::random(seed << 8 | round, class, Recipe::calm(400));
+        for op in [Op::CrashAt { ops, survive }].iter().chain(&script.ops) {
+            life.step(op).unwrap_or_else(|what| panic!("life {round}: {what}"));
+            if life.report.cuts > round {
+                break;
+            }
         }
-        world.crash(Survive::Seed(dice.any()));
     }
-    let lab = Lab { options: options(sync), ..Lab::new(seed) };
-    let lab =
-        Lab { env: world.env.clone(), clock: world.clock.clone(), ..lab }.on(world.fs.clone());
+    life.close();
+    let lab = life.lab.clone();
     let channel = lab.open();
     lab.idle(&channel);
     drop(channel);
@@ -170,8 +171,8 @@ fn a_bit_after_lives(seed: u64, sync: SyncClass) {
 #[test]
 fn p6_a_bit_after_many_lives_costs_its_block_at_most() {
     for_seeds(100, |seed| {
-        a_bit_after_lives(seed, SyncClass::Commit);
-        a_bit_after_lives(seed, SyncClass::Interval(Duration::from_millis(100)));
+        a_bit_after_lives(seed, Class::Commit);
+        a_bit_after_lives(seed, Class::Interval);
     });
 }
 

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use forebay_wal::fs::sim::Survive;
-use forebay_wal::{CursorInfo, Inspection, Loss, Stats, SyncClass};
+use forebay_wal::{CursorInfo, CursorStats, Inspection, Loss, Stats};
 
-use forebay_proof::lab::{Lab, for_seeds, peek};
-use forebay_proof::model::{DIR, Dice, World, options};
+use forebay_proof::lab::{for_seeds, peek};
+use forebay_proof::life::Life;
+use forebay_proof::model::{DIR, Dice};
+use forebay_proof::script::{Class, Op, PRODUCERS, Recipe, Script};
 
 /// What an inspection says that must not depend on checkpoints.
 fn verdicts(seen: &Inspection) -> (u64, [u64; 5], Vec<CursorInfo>, Vec<Loss>, Vec<Loss>) {
@@ -27,13 +29,9 @@ fn figures(stats: &Stats) -> ([u64; 6], Vec<Loss>) {
     (numbers, stats.recent_losses.clone())
 }
 
-fn compare(world: &World, survive: Survive, what: &str) {
-    let lab = |fs| {
-        let (env, clock) = (world.env.clone(), world.clock.clone());
-        Lab { env, fs: world.fs.clone(), clock, options: options(world.sync) }.on(fs)
-    };
-    let with = lab(world.fs.image(survive));
-    let without = lab(world.fs.image(survive));
+fn compare(life: &Life, survive: Survive, what: &str) {
+    let with = life.lab.on(life.lab.fs.image(survive));
+    let without = life.lab.on(life.lab.fs.image(survive));
     let mut there = 0;
     for name in ["checkpoint.a", "checkpoint.b"] {
         there += usize::from(without.fs.exists(Path::new(DIR).join(name)));
@@ -46,36 +44,37 @@ fn compare(world: &World, survive: Survive, what: &str) {
     let (one, two) = (with.open(), without.open());
     assert_eq!(figures(&one.stats()), figures(&two.stats()), "{what}: figures");
     assert_eq!(one.positions(), two.positions(), "{what}: positions");
-    for producer in (0..3).map(|n| format!("producer-{n}")) {
-        assert_eq!(one.producer_sequence(&producer), two.producer_sequence(&producer), "{what}");
+    for producer in PRODUCERS {
+        assert_eq!(one.producer_sequence(producer), two.producer_sequence(producer), "{what}");
     }
-    for cursor in ["main", "second"] {
-        assert_eq!(peek(&one, cursor), peek(&two, cursor), "{what}: cursor {cursor}");
+    for CursorStats { name, .. } in one.stats().cursors {
+        assert_eq!(peek(&one, &name), peek(&two, &name), "{what}: cursor {name}");
     }
 }
 
-fn live(seed: u64, sync: SyncClass) {
-    let mut world = World::new(seed, sync);
+fn live(seed: u64, class: Class) {
+    let mut life = Life::new(seed, class);
     let mut dice = Dice::new(seed ^ 0x77);
-    for life in 0..4 {
-        assert!(world.open());
-        for step in 0..80 {
-            assert!(world.step());
+    for round in 0..4 {
+        let recipe = Recipe { cursors: true, ..Recipe::calm(80) };
+        let script = Script::random(seed << 8 | round, class, recipe);
+        for (step, op) in script.ops.iter().enumerate() {
+            life.step(op).unwrap_or_else(|what| panic!("life {round}, step {step}: {what}"));
             if dice.below(8) == 0 {
                 let survive = match dice.below(4) {
                     0 => Survive::Everything,
                     1 => Survive::Nothing,
                     _ => Survive::Seed(dice.any()),
                 };
-                compare(&world, survive, &format!("life {life}, step {step}, {survive:?}"));
+                compare(&life, survive, &format!("life {round}, step {step}, {survive:?}"));
             }
         }
-        let survive = Survive::Seed(dice.any());
-        world.crash(survive);
+        life.step(&Op::Crash { survive: Survive::Seed(dice.any()) }).expect("it ends");
     }
+    life.finish().expect("all is there");
 }
 
 #[test]
 fn p11_without_checkpoints_all_is_the_same_at_any_moment() {
-    for_seeds(40, |seed| live(seed, SyncClass::Commit));
+    for_seeds(40, |seed| live(seed, Class::Commit));
 }

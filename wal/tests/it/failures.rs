@@ -7,7 +7,7 @@ use std::time::Duration;
 use forebay_wal::fs::sim::{Call, Fault, Survive};
 use forebay_wal::{Channel, Condition, ErrorKind, SyncClass};
 
-use forebay_proof::lab::{Lab, drain, for_seeds, peek, put, rises};
+use forebay_proof::lab::{Lab, ack, drain, for_seeds, peek, put, rises};
 use forebay_proof::model::{Dice, id_of, options};
 
 /// What the script did, as far as it was told.
@@ -293,30 +293,59 @@ fn p10_an_open_that_fails_anywhere_leaves_what_it_found() {
     }
 }
 
-#[test]
-fn p10_an_interval_sync_that_fails_says_what_it_cost() {
-    let every = Duration::from_millis(100);
-    let lab = Lab::new(4).with(options(SyncClass::Interval(every)));
+/// A weaker class with four synced events and three that are not, and a disk that fails next.
+fn unsynced(sync: SyncClass) -> (Lab, Channel) {
+    let lab = Lab::new(4).with(options(sync));
     let channel = lab.open();
-    put(&channel, 1..4).expect("room");
+    put(&channel, 1..5).expect("room");
     lab.idle(&channel);
     // The first one is synced at once, as the time has come.
-    put(&channel, [4]).expect("room");
-    put(&channel, 5..8).expect("room");
-    lab.fs.fail_at(lab.fs.ops(), Fault::SyncFails);
-    lab.idle(&channel);
-    let stats = channel.stats();
-    assert_eq!((stats.losses, stats.lost_events), (1, 3), "{:?}", stats.recent_losses);
-    put(&channel, 8..10).expect("it goes on");
-    lab.idle(&channel);
-    let seen: Vec<u64> = peek(&channel, "main").iter().map(|(_, id)| *id).collect();
-    assert_eq!(seen, [1, 2, 3, 4, 8, 9]);
-    drop(channel);
-    let lab = lab.on(lab.fs.crash(Survive::Nothing));
-    let channel = lab.open();
-    assert_eq!(channel.stats().losses, 1);
-    let seen: Vec<u64> = peek(&channel, "second").iter().map(|(_, id)| *id).collect();
-    assert_eq!(seen, [1, 2, 3, 4, 8, 9]);
+    put(&channel, [5]).expect("room");
+    put(&channel, 6..9).expect("room");
+    (lab, channel)
+}
+
+fn ids(channel: &Channel, cursor: &str) -> Vec<u64> {
+    peek(channel, cursor).iter().map(|(_, id)| *id).collect()
+}
+
+#[test]
+fn p10_an_interval_sync_that_fails_loses_nothing() {
+    for fault in [Fault::SyncFails, Fault::SyncFailsInPart, Fault::Eio] {
+        let (lab, channel) = unsynced(SyncClass::Interval(Duration::from_millis(100)));
+        ack(&channel, "main", 6);
+        lab.fs.fail_at(lab.fs.ops(), fault);
+        lab.idle(&channel);
+        assert_eq!(channel.stats().losses, 0, "{:?}", channel.stats().recent_losses);
+        assert!(channel.stats().generation > 1, "it never failed");
+        // All of that is synced now.
+        let cut = lab.on(lab.fs.image(Survive::Nothing)).open();
+        assert_eq!(ids(&cut, "main"), [7, 8]);
+        assert_eq!(ids(&cut, "second"), [1, 2, 3, 4, 5, 6, 7, 8]);
+        put(&channel, 9..11).expect("it goes on");
+        lab.idle(&channel);
+        assert_eq!(ids(&channel, "main"), [7, 8, 9, 10]);
+        drop(channel);
+        let channel = lab.on(lab.fs.crash(Survive::Nothing)).open();
+        assert_eq!(channel.stats().losses, 0, "{:?}", channel.stats().recent_losses);
+        assert_eq!(ids(&channel, "main"), [7, 8, 9, 10]);
+    }
+}
+
+#[test]
+fn p10_a_write_that_fails_after_others_that_are_not_synced_loses_nothing() {
+    for sync in [SyncClass::Interval(Duration::from_secs(9)), SyncClass::Os] {
+        for fault in [Fault::Eio, Fault::Enospc] {
+            let (lab, channel) = unsynced(sync);
+            lab.fs.fail_at(lab.fs.ops(), fault);
+            put(&channel, 9..11).expect("it goes on elsewhere");
+            assert_eq!(channel.stats().losses, 0, "{:?}", channel.stats().recent_losses);
+            let cut = lab.on(lab.fs.image(Survive::Nothing)).open();
+            let seen = ids(&cut, "main");
+            assert_eq!(seen[..8], [1, 2, 3, 4, 5, 6, 7, 8], "{sync:?} {fault:?}");
+            assert_eq!(ids(&channel, "main"), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        }
+    }
 }
 
 /// What the owner says, and what who looks from outside is told.

@@ -16,5 +16,6 @@ mod in_doubt;
 mod limits;
 mod os_disk;
 mod sim_disk;
+mod stale;
 mod story;
 mod threads;

@@ -160,7 +160,7 @@ impl Story {
             assert!(!again || self.may_come_again(), "{id} comes again");
             assert_eq!(self.told.put.get(&taken.seq), Some(id), "it was not acknowledged");
         }
-        if self.step % 5 == 0 {
+        if self.step.is_multiple_of(5) {
             take.rollback();
             return;
         }

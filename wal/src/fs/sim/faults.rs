@@ -18,6 +18,9 @@ pub enum Fault {
     SyncFails,
     /// As [`Fault::SyncFails`], and some of it reached the medium, chosen by the seed.
     SyncFailsInPart,
+    /// A sync says that it went well and makes nothing durable: a cache that lies, which breaks
+    /// every promise. For tests of tests. Other operations go well.
+    SyncLies,
 }
 
 /// What is asked of the disk, one kind for each call of its traits.
@@ -191,6 +194,7 @@ pub(super) fn refuse(fault: Option<Fault>) -> io::Result<()> {
     match fault {
         Some(Fault::Eio) => Err(eio()),
         Some(Fault::Enospc) => Err(enospc()),
-        Some(Fault::ShortWrite | Fault::SyncFails | Fault::SyncFailsInPart) | None => Ok(()),
+        Some(Fault::ShortWrite | Fault::SyncFails | Fault::SyncFailsInPart | Fault::SyncLies)
+        | None => Ok(()),
     }
 }

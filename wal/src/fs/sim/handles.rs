@@ -95,7 +95,9 @@ impl Fs for SimFs {
                 Err(error_of(fault))
             }
             None => {
-                names.sync();
+                if fault != Some(Fault::SyncLies) {
+                    names.sync();
+                }
                 Ok(())
             }
         }
@@ -171,7 +173,9 @@ impl SimFile {
                 Err(error_of(fault))
             }
             None => {
-                make_durable(state.node(self.node));
+                if fault != Some(Fault::SyncLies) {
+                    make_durable(state.node(self.node));
+                }
                 Ok(())
             }
         }

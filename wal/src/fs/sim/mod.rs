@@ -134,6 +134,12 @@ impl SimFs {
         lock(&self.shared).op_log.clone()
     }
 
+    /// One line for each change that is not synced: what [`Survive::Only`] and
+    /// [`Survive::AllBut`] count, from 0.
+    pub fn unsynced(&self) -> Vec<String> {
+        lock(&self.shared).unsynced()
+    }
+
     /// Whether the power is cut or the process killed.
     pub fn is_crashed(&self) -> bool {
         lock(&self.shared).dead

@@ -72,6 +72,15 @@ impl Names {
         Names { cached: durable.clone(), durable, unsynced: Vec::new() }
     }
 
+    /// One line for each change that is not synced, in the order in which a picker meets them.
+    pub(super) fn unsynced(&self) -> impl Iterator<Item = String> {
+        self.unsynced.iter().map(|change| match (&change.gone, &change.come) {
+            (Some(gone), Some(come)) => format!("rename {gone} {come}"),
+            (Some(gone), None) => format!("remove {gone}"),
+            (None, come) => format!("create {}", come.as_deref().unwrap_or_default()),
+        })
+    }
+
     fn survivor(&self, picker: &mut Picker) -> BTreeMap<String, NodeId> {
         let mut names = self.durable.clone();
         let kept = picker.names(self.unsynced.len());

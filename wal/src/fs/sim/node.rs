@@ -123,6 +123,17 @@ impl Node {
         }
     }
 
+    /// One line for each change that is not synced, in the order in which a picker meets them.
+    pub(super) fn unsynced(&self) -> impl Iterator<Item = String> {
+        self.unsynced.iter().map(|change| match change {
+            Change::Write { bytes, offset_bytes } => {
+                format!("write {} {offset_bytes}+{}", self.name, bytes.len())
+            }
+            Change::Grow { len_bytes } => format!("grow {} {len_bytes}", self.name),
+            Change::Reserve { len_bytes } => format!("reserve {} {len_bytes}", self.name),
+        })
+    }
+
     fn survivor(&self, picker: &mut Picker) -> Content {
         let mut content = self.durable.clone();
         for change in &self.unsynced {
@@ -197,12 +208,13 @@ impl Node {
 }
 
 fn write_in_part(content: &mut Content, bytes: &[u8], offset_bytes: u64, picker: &mut Picker) {
+    let end = offset_bytes + bytes.len() as u64;
+    let first = offset_bytes / PIECE_BYTES;
+    // One without bytes is a change all the same, as `Node::unsynced` counts.
+    let kept = picker.pieces((end.div_ceil(PIECE_BYTES) - first).max(1) as usize);
     if bytes.is_empty() {
         return;
     }
-    let end = offset_bytes + bytes.len() as u64;
-    let first = offset_bytes / PIECE_BYTES;
-    let kept = picker.pieces((end.div_ceil(PIECE_BYTES) - first) as usize);
     for (piece, kept) in (first..).zip(kept) {
         if kept {
             let begin = (piece * PIECE_BYTES).max(offset_bytes);

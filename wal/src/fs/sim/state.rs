@@ -71,6 +71,12 @@ impl State {
         }
     }
 
+    /// One line for each change that is not synced, in the order in which a power cut decides.
+    pub(super) fn unsynced(&self) -> Vec<String> {
+        let names = self.dirs.values().flat_map(Names::unsynced);
+        names.chain(self.nodes.values().flat_map(Node::unsynced)).collect()
+    }
+
     /// The disk as the end of the process leaves it: all of the cache is still there.
     pub(super) fn after_kill(&self) -> State {
         let mut state = State {
@@ -145,7 +151,7 @@ impl State {
     /// What a failed sync nevertheless leaves on the medium; none if the fault fails no sync.
     pub(super) fn failed_sync(&self, fault: Option<Fault>) -> Option<Picker> {
         match fault? {
-            Fault::ShortWrite => None,
+            Fault::ShortWrite | Fault::SyncLies => None,
             Fault::Eio | Fault::Enospc | Fault::SyncFails => Some(Picker::new(Survive::Nothing)),
             Fault::SyncFailsInPart => Some(Picker::new(Survive::Seed(self.op_dice().next()))),
         }

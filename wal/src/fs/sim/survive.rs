@@ -13,6 +13,10 @@ pub enum Survive {
     /// As [`Survive::Seed`], and of a directory's operations any, whatever their order: what a
     /// file system without a journal may leave.
     SeedAnyNames(u64),
+    /// One change alone, by its place in [`super::SimFs::unsynced`]: the disk had written just that.
+    Only(u64),
+    /// Everything but one change, by its place in [`super::SimFs::unsynced`].
+    AllBut(u64),
 }
 
 /// Small random numbers from a seed (SplitMix64), the same on every machine.
@@ -59,6 +63,12 @@ enum Rule {
     Nothing,
     Everything,
     Random(Dice),
+    /// Of all changes, in the order in which they are asked for, one is told from the others.
+    One {
+        at: u64,
+        next: u64,
+        kept: bool,
+    },
 }
 
 impl Picker {
@@ -68,6 +78,8 @@ impl Picker {
             Survive::Nothing => Rule::Nothing,
             Survive::Everything => Rule::Everything,
             Survive::Seed(seed) | Survive::SeedAnyNames(seed) => Rule::Random(Dice::new(seed)),
+            Survive::Only(at) => Rule::One { at, next: 0, kept: true },
+            Survive::AllBut(at) => Rule::One { at, next: 0, kept: false },
         };
         Picker { rule, any_names }
     }
@@ -78,16 +90,16 @@ impl Picker {
             Rule::Nothing => false,
             Rule::Everything => true,
             Rule::Random(dice) => dice.below(2) == 0,
+            Rule::One { at, next, kept } => {
+                *next += 1;
+                (*next - 1 == *at) == *kept
+            }
         }
     }
 
     /// Which of the `count` pieces of one write are kept.
     pub(super) fn pieces(&mut self, count: usize) -> Vec<bool> {
-        let dice = match &mut self.rule {
-            Rule::Nothing => return vec![false; count],
-            Rule::Everything => return vec![true; count],
-            Rule::Random(dice) => dice,
-        };
+        let Rule::Random(dice) = &mut self.rule else { return vec![self.keeps(); count] };
         // A coin for each piece alone would hardly ever leave a long write whole, or absent, or
         // lacking a single piece; these are the cases that matter most.
         match dice.below(6) {
