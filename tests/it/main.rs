@@ -7,6 +7,7 @@ mod config;
 mod contract;
 mod corpora;
 mod file_roll;
+mod flume_probes;
 mod kill;
 mod netcat;
 mod runner;

@@ -51,7 +51,12 @@ pub struct Story {
 impl Story {
     /// A new channel; nothing was put yet. What stands in memory is little, so that takes read.
     pub fn begin(sync: SyncClass) -> Story {
-        let lab = Lab::new(1).with(options(sync).tail_bytes(20_000));
+        Story::on(Lab::new(1), sync)
+    }
+
+    /// The same on a disk that is there already.
+    pub fn on(lab: Lab, sync: SyncClass) -> Story {
+        let lab = lab.with(options(sync).tail_bytes(20_000));
         let channel = lab.open();
         channel.remove_cursor("second").expect("it is there");
         Story {

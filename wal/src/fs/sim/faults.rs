@@ -127,6 +127,8 @@ impl Numbered {
 pub(super) struct Plan {
     ops: Numbered,
     calls: BTreeMap<Call, Numbered>,
+    /// What all files together may allocate from an operation on.
+    capacity_bytes: BTreeMap<u64, u64>,
     pub(super) crash_at: Option<u64>,
 }
 
@@ -152,6 +154,17 @@ impl Plan {
 
     pub(super) fn fail_calls_from(&mut self, call: Call, number: u64, fault: Fault) {
         self.calls.entry(call).or_default().from.insert(number, fault);
+    }
+
+    pub(super) fn set_capacity_at(&mut self, op: u64, bytes: u64) {
+        self.capacity_bytes.insert(op, bytes);
+    }
+
+    /// The capacity that was planned for this operation or an earlier one, once.
+    pub(super) fn take_capacity(&mut self, op: u64) -> Option<u64> {
+        let later = self.capacity_bytes.split_off(&(op + 1));
+        let due = std::mem::replace(&mut self.capacity_bytes, later);
+        due.into_values().next_back()
     }
 
     pub(super) fn heal(&mut self) {

@@ -113,7 +113,7 @@ impl SimFs {
         lock(&self.shared).calls(call)
     }
 
-    /// Forgets all faults that were planned: the disk is well again.
+    /// Forgets all faults and changes of capacity that were planned: the disk is well again.
     pub fn heal(&self) {
         lock(&self.shared).plan.heal();
     }
@@ -149,6 +149,11 @@ impl SimFs {
     /// when it is more.
     pub fn set_capacity(&self, bytes: u64) {
         lock(&self.shared).capacity_bytes = bytes;
+    }
+
+    /// Plans a change of the capacity: it is this from that operation on.
+    pub fn set_capacity_at(&self, op_index: u64, bytes: u64) {
+        lock(&self.shared).plan.set_capacity_at(op_index, bytes);
     }
 
     fn of(state: State) -> SimFs {

@@ -112,6 +112,9 @@ impl State {
             self.dead = true;
             return Err(crashed());
         }
+        if let Some(bytes) = self.plan.take_capacity(op) {
+            self.capacity_bytes = bytes;
+        }
         let number = self.count(call);
         let fault = self.plan.fault(Some(op), call, number);
         self.op_log.push(match fault {
