@@ -1,6 +1,9 @@
 //! Power cuts at every moment of random lives of a channel, against a plain model.
 
-use forebay_proof::lab::for_seeds;
+use std::collections::BTreeMap;
+
+use forebay_proof::lab::{for_seeds, u64_at};
+use forebay_proof::life::Life;
 use forebay_proof::script::{Class, Op, Recipe, Script};
 use forebay_proof::shrink::shrink;
 use forebay_wal::fs::sim::Fault;
@@ -46,7 +49,7 @@ fn equal_seeds_live_equal_lives() {
             let mut script = Script::random(seed, Class::Commit, Recipe::wild(40));
             // The trace begins anew when the disk ends.
             script.ops.retain(|op| !matches!(op, Op::CrashAt { .. } | Op::KillAt { .. }));
-            let mut life = forebay_proof::life::Life::new(script.seed, script.class);
+            let mut life = Life::new(script.seed, script.class);
             script.run_in(&mut life).expect("it holds");
             let paths = life.lab.fs.paths().into_iter();
             let image: Vec<_> = paths.map(|path| (life.lab.fs.read_file(&path), path)).collect();
@@ -127,4 +130,20 @@ fn p1_a_name_whose_sync_failed_is_not_relied_on() {
             Script { seed: 27930, class: Class::Commit, ops }.check();
         }
     }
+}
+
+/// Blocks of an earlier lap are told apart by the salt, even should an id ever come twice.
+#[test]
+fn p6_every_lap_of_a_segment_has_a_salt_of_its_own() {
+    let mut life = Life::new(5, Class::Commit);
+    let mut salts: BTreeMap<u64, u64> = BTreeMap::new();
+    for op in [Op::Roll, Op::Reclaim, Op::Roll, Op::Idle, Op::Reclaim, Op::Reopen].repeat(5) {
+        life.step(&op).expect("nothing fails");
+        for path in life.lab.segments() {
+            let bytes = life.lab.fs.read_file(&path);
+            let (id, salt) = (u64_at(&bytes, 32), u64_at(&bytes, 40));
+            assert_eq!(*salts.entry(salt).or_insert(id), id, "two segments with one salt");
+        }
+    }
+    assert!(salts.len() > 8, "{salts:?}: they did not go round");
 }
