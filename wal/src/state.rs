@@ -180,10 +180,9 @@ impl State {
         match change {
             CursorChange::Made { id, name, start } => {
                 let mut acked = self.absent.clone();
-                acked.insert(SeqRange::new(1, *start));
-                // The segment that it should begin in may have gone to make room for its record.
+                // What it was to begin with may have been reclaimed while its record waited.
                 let oldest = self.segments.first().map_or(1, |segment| segment.first_seq);
-                acked.insert(SeqRange::new(1, oldest));
+                acked.insert(SeqRange::new(1, oldest.max(*start)));
                 self.cursors.insert(*id, CursorState { name: name.clone(), acked, state: None });
                 self.next_cursor = self.next_cursor.max(id.saturating_add(1));
             }

@@ -174,8 +174,11 @@ impl Engine {
             let end_seq = all.get(at + 1).map_or(view.state.next_seq, |next| next.first_seq);
             (live, end_seq, segments.live.get(&live.id).cloned())
         };
+        // What stands before the oldest segment is gone, and that segment is not.
+        let gone =
+            if seq < live.first_seq { (seq, live.first_seq) } else { (live.first_seq, end_seq) };
         let missing = Missing {
-            seqs: SeqRange::new(live.first_seq, end_seq),
+            seqs: SeqRange::new(gone.0, gone.1),
             segment: live.id,
             offset_bytes: 0,
             len_bytes: 0,
