@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::Serialize;
 
 use super::event::{event, sum_of};
-use super::line::{Line, Op, Sight};
+use super::line::{Line, Maybe, Op, Sight};
 use super::plan::producer_of;
 use cursor::{Cursor, Pending, Take, TakeState};
 use puts::{Fate, Puts};
@@ -464,7 +464,8 @@ impl Checker {
         let last = self.puts.last_position(thread);
         if last != value {
             let name = producer_of(thread);
-            let text = format!("position {name} is of put {value:?}, the last one is {last:?}");
+            let (value, last) = (Maybe(value), Maybe(last));
+            let text = format!("position {name} is of put {value}, the last one is {last}");
             self.blame("P2", text);
         }
     }
@@ -472,7 +473,8 @@ impl Checker {
     fn sequence(&mut self, producer: &str, value: Option<u64>) {
         let last = self.puts.last_sequence(producer);
         if last != value {
-            let text = format!("sequence {value:?} is the last of {producer}, it must be {last:?}");
+            let (value, last) = (Maybe(value), Maybe(last));
+            let text = format!("sequence {value} is the last of {producer}, it must be {last}");
             self.blame("P4", text);
         }
     }
@@ -480,7 +482,8 @@ impl Checker {
     fn state(&mut self, name: &str, value: Option<Op>) {
         let Some(cursor) = self.cursors.get(name) else { return };
         if let Err(text) = cursor.may_have_state(value) {
-            self.blame("P2", format!("cursor {name} has the state of take {value:?}: {text}"));
+            let value = Maybe(value);
+            self.blame("P2", format!("cursor {name} has the state of take {value}: {text}"));
         }
     }
 }
