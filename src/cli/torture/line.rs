@@ -131,7 +131,7 @@ impl FromStr for Sight {
 }
 
 /// What may be absent is a dash.
-struct Maybe<T>(Option<T>);
+pub(super) struct Maybe<T>(pub Option<T>);
 
 impl<T: Display> Display for Maybe<T> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {

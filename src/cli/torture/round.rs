@@ -204,11 +204,6 @@ impl<'a> Watch<'a> {
         self.hit_if(hit);
     }
 
-    /// Whether what the aim waits for has still to come.
-    fn is_waited_for(&self) -> bool {
-        self.hit.is_none()
-    }
-
     fn hit_if(&mut self, hit: bool) {
         if hit && self.hit.is_none() {
             self.hit = Some(Instant::now());
@@ -248,7 +243,7 @@ impl<'a> Watch<'a> {
         };
         if self.hit.is_some_and(|hit| hit.elapsed() >= aim.after)
             || self.working.is_some_and(|working| working.elapsed() > WORK_MAX)
-            || self.working.is_some() && self.is_waited_for() && self.heard.elapsed() > SILENCE_MAX
+            || (self.working.is_some() && self.hit.is_none() && self.heard.elapsed() > SILENCE_MAX)
         {
             return Some(End::Killed);
         }

@@ -147,7 +147,9 @@ impl Cursor {
             |(seq, pending): &(&u64, &Pending)| !here.contains(seq) && pending.holder.is_none();
         let missing: Vec<(u64, Pending)> =
             self.pending.iter().filter(missing).map(|(seq, p)| (*seq, p.clone())).collect();
-        missing.iter().for_each(|(seq, _)| drop(self.pending.remove(seq)));
+        for (seq, _) in &missing {
+            self.pending.remove(seq);
+        }
         missing
     }
 
