@@ -1,4 +1,4 @@
-//! The file system of Linux: std, with what std lacks from `fs2`, `rustix` and `memmap2`.
+//! The file system of Linux: std, with what std lacks from `fs2` and `rustix`.
 
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File as OsFile, FileType, OpenOptions};
@@ -9,7 +9,6 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::{MmapMut, MmapOptions};
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
 
@@ -114,10 +113,9 @@ impl Fs for OsFs {
         if file.metadata()?.len() > len_bytes as u64 {
             file.set_len(len_bytes as u64)?;
         }
-        // A store into a hole of a full file system would end the process with SIGBUS. What is
-        // written has its place, also where nothing can be allocated.
+        // What is written once has its place: later figures need none, on a full disk either.
         file.write_all_at(&first_bytes(&file, len_bytes)?, 0)?;
-        Ok(Box::new(MappedPage { map: map(&file, len_bytes)? }))
+        Ok(Box::new(WrittenPage { file, len: len_bytes }))
     }
 }
 
@@ -182,15 +180,18 @@ impl Lock for HeldLock {
     }
 }
 
+/// Written and not mapped: where the disk fails, a store into a map ends the process with SIGBUS,
+/// and a write only fails.
 #[derive(Debug)]
-struct MappedPage {
-    map: MmapMut,
+struct WrittenPage {
+    file: OsFile,
+    len: usize,
 }
 
-impl Page for MappedPage {
+impl Page for WrittenPage {
     fn store(&mut self, bytes: &[u8]) {
-        let len = bytes.len().min(self.map.len());
-        self.map[..len].copy_from_slice(&bytes[..len]);
+        // Nothing relies on it.
+        let _ = self.file.write_all_at(&bytes[..bytes.len().min(self.len)], 0);
     }
 }
 
@@ -308,15 +309,6 @@ fn fill(file: &OsFile, len_bytes: u64) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-#[expect(unsafe_code, reason = "mapping a file is unsafe: others may change or cut it")]
-fn map(file: &OsFile, len_bytes: usize) -> io::Result<MmapMut> {
-    // SAFETY: the map never becomes a reference that is read: `MappedPage` only copies bytes into
-    // it, and nothing in it is believed, so that a change from outside breaks no assumption. The
-    // file is `len_bytes` long and allocated; a process that cuts it while it is mapped can end
-    // ours by SIGBUS, which is a crash like any other, and never wrong data.
-    unsafe { MmapOptions::new().len(len_bytes).map_mut(file) }
 }
 
 fn is_refusal(error: &io::Error) -> bool {
