@@ -1,4 +1,4 @@
-//! The status page: a small mapped file with live figures, for those who look from outside.
+//! The status page: a small file with live figures, for those who look from outside.
 //!
 //! It is never synced and never believed at open. Its text is a line of `key=value` pairs and, if
 //! there is something to be said, a line of words; each with a checksum in front, so that a reader
@@ -22,7 +22,7 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// Maps the page; `None` where that is not to be had, which harms nothing.
+    /// Opens the page; `None` where that is not to be had, which harms nothing.
     pub(crate) fn open(env: &Env, dir: &Path) -> Option<Status> {
         let page = env.fs.page(&names::path(dir, names::STATUS), PAGE_BYTES).ok()?;
         Some(Status { page })

@@ -81,7 +81,7 @@ pub trait Fs: Send + Sync + fmt::Debug {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
     /// The bytes that this user may still allocate in the file system of `dir`.
     fn available_bytes(&self, dir: &Path) -> io::Result<u64>;
-    /// Maps a file of `len_bytes`, made when it is missing, as a page that others may read while
+    /// Opens a file of `len_bytes`, made when it is missing, as a page that others may read while
     /// it changes. Nothing in it is durable or ever believed.
     fn page(&self, path: &Path, len_bytes: usize) -> io::Result<Box<dyn Page>>;
 }
@@ -115,7 +115,7 @@ pub trait Lock: Send + Sync + fmt::Debug {
     fn describe(&self) -> io::Result<()>;
 }
 
-/// A small page in memory that other processes may read.
+/// A small page that other processes may read.
 pub trait Page: Send + Sync + fmt::Debug {
     /// Puts `bytes` at the page's beginning; longer than the page is cut.
     fn store(&mut self, bytes: &[u8]);

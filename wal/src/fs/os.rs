@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, Open
 use std::path::Path;
 use std::sync::Arc;
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::MmapMut;
 use rustix::fs::{Advice, FallocateFlags, OFlags};
 use rustix::io::Errno;
 
@@ -114,10 +114,9 @@ impl Fs for OsFs {
         if file.metadata()?.len() > len_bytes as u64 {
             file.set_len(len_bytes as u64)?;
         }
-        // A store into a hole of a full file system would end the process with SIGBUS. What is
-        // written has its place, also where nothing can be allocated.
+        // What is written once has its place: later figures need none, on a full disk either.
         file.write_all_at(&first_bytes(&file, len_bytes)?, 0)?;
-        Ok(Box::new(MappedPage { map: map(&file, len_bytes)? }))
+        Ok(Box::new(WrittenPage { file, len: len_bytes }))
     }
 }
 
@@ -182,15 +181,18 @@ impl Lock for HeldLock {
     }
 }
 
+/// Written and not mapped: where the disk fails, a store into a map ends the process with SIGBUS,
+/// and a write only fails.
 #[derive(Debug)]
-struct MappedPage {
-    map: MmapMut,
+struct WrittenPage {
+    file: OsFile,
+    len: usize,
 }
 
-impl Page for MappedPage {
+impl Page for WrittenPage {
     fn store(&mut self, bytes: &[u8]) {
-        let len = bytes.len().min(self.map.len());
-        self.map[..len].copy_from_slice(&bytes[..len]);
+        // Nothing relies on it.
+        let _ = self.file.write_all_at(&bytes[..bytes.len().min(self.len)], 0);
     }
 }
 
@@ -310,15 +312,6 @@ fn fill(file: &OsFile, len_bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-#[expect(unsafe_code, reason = "mapping a file is unsafe: others may change or cut it")]
-fn map(file: &OsFile, len_bytes: usize) -> io::Result<MmapMut> {
-    // SAFETY: the map never becomes a reference that is read: `MappedPage` only copies bytes into
-    // it, and nothing in it is believed, so that a change from outside breaks no assumption. The
-    // file is `len_bytes` long and allocated; a process that cuts it while it is mapped can end
-    // ours by SIGBUS, which is a crash like any other, and never wrong data.
-    unsafe { MmapOptions::new().len(len_bytes).map_mut(file) }
-}
-
 fn is_refusal(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     // ENOENT and EACCES: there is no /proc here, or none for us.
@@ -342,7 +335,7 @@ fn read_direct(file: &OsFile, buf: &mut [u8], offset_bytes: u64) -> io::Result<u
         .read(true)
         .custom_flags(OFlags::DIRECT.bits().cast_signed())
         .open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let mut aligned = AlignedBuffer::new(buf.len());
+    let mut aligned = AlignedBuffer::new(buf.len())?;
     let mut got = 0;
     while got < buf.len() {
         let offset_bytes = offset_bytes + got as u64;
@@ -374,25 +367,22 @@ fn read_uncached(file: &OsFile, buf: &mut [u8], offset_bytes: u64) -> io::Result
     file.read_at(buf, offset_bytes)
 }
 
-/// Memory that begins on a multiple of [`DIRECT_ALIGN_BYTES`], cut out of a larger vector.
+/// Memory of whole pages, which begins on a multiple of [`DIRECT_ALIGN_BYTES`]: mapped, and of no
+/// file, so that nothing can be cut off from under it.
 struct AlignedBuffer {
-    bytes: Vec<u8>,
-    skip: usize,
+    pages: MmapMut,
 }
 
 impl AlignedBuffer {
     /// Room for a direct read of `len` bytes at any offset, or for a piece of it.
-    fn new(len: usize) -> AlignedBuffer {
+    fn new(len: usize) -> io::Result<AlignedBuffer> {
         let len = len.next_multiple_of(DIRECT_ALIGN_BYTES) + DIRECT_ALIGN_BYTES;
-        let bytes = vec![0; len.min(DIRECT_READ_BYTES_MAX) + DIRECT_ALIGN_BYTES];
-        let skip =
-            bytes.as_ptr().addr().next_multiple_of(DIRECT_ALIGN_BYTES) - bytes.as_ptr().addr();
-        AlignedBuffer { bytes, skip }
+        Ok(AlignedBuffer { pages: MmapMut::map_anon(len.min(DIRECT_READ_BYTES_MAX))? })
     }
 
     /// Its first `len` bytes, or all of it.
     fn first(&mut self, len: usize) -> &mut [u8] {
-        let len = len.min(self.bytes.len() - DIRECT_ALIGN_BYTES);
-        &mut self.bytes[self.skip..self.skip + len]
+        let len = len.min(self.pages.len());
+        &mut self.pages[..len]
     }
 }
