@@ -217,7 +217,8 @@ impl Engine {
     pub(crate) fn testify(&self, log: &Log, at_rest: bool) {
         let said = self.news.headers_lsn.load(Ordering::Acquire);
         let begun = said < log.begun_lsn && log.begun_lsn <= log.durable_lsn;
-        if !begun && !(at_rest && said < log.durable_lsn) {
+        let due = begun || (at_rest && said < log.durable_lsn);
+        if !due {
             return;
         }
         let Some(spare) = lock(&self.segments).spares.back().cloned() else { return };

@@ -128,7 +128,7 @@ impl Case<'_> {
                     (false, true) => fate.named += 1,
                     (false, false) if verdict.tells_of(seq, self.truth) => {
                         fate.told += 1;
-                        if where_hit[&seq] == Where::Outside && !hits.stateless {
+                        if where_hit[&seq] == Where::Outside && !hits.stateless && !hits.hidden {
                             wrong.push(format!("not named: seq {seq} (event {id})"));
                         }
                     }

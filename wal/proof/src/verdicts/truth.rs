@@ -166,6 +166,8 @@ pub struct Hits {
     pub last_block_lsn: u64,
     /// No State is left, in the log or in a checkpoint: nobody knows what was acknowledged.
     pub stateless: bool,
+    /// The header of a later segment stands over one: all of that one is told of as missing.
+    pub hidden: bool,
     /// The last block that is synced is hit, whatever it holds.
     pub end_is_hit: bool,
     /// A write that was under way is there in part.
@@ -179,6 +181,8 @@ impl Hits {
         for whole in &truth.segments {
             let old = find(before, whole).unwrap_or_default();
             let new = find(after, whole).unwrap_or_default();
+            let at_name = after.fs.exists(&whole.path).then(|| after.fs.read_file(&whole.path));
+            hits.hidden |= at_name.is_some_and(|bytes| is_later(&bytes, whole));
             if new.starts_with(&whole.bytes[..SEGMENT_HEADER]) {
                 hits.spoken_lsn = hits.spoken_lsn.max(u64_at(&new, SEGMENT_DURABLE));
             }
