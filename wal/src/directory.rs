@@ -46,7 +46,7 @@ impl Directory {
         found.names = entries.iter().map(|entry| entry.name.clone()).collect();
         for entry in entries.iter().filter(|entry| entry.kind == Kind::File) {
             match names::parse(&entry.name) {
-                Name::Segment(id) => match identify(env, dir, id, entry, &found.names)? {
+                Name::Segment(id) => match identify(env, dir, id, entry)? {
                     Some(segment) => known.push(segment),
                     None => found.orphans.push(entry.name.clone()),
                 },
@@ -87,13 +87,7 @@ impl Directory {
 }
 
 /// Which segment a file is, by its header or, if that is damaged, by a block that names it.
-fn identify(
-    env: &Env,
-    dir: &Path,
-    id: u64,
-    entry: &Entry,
-    names: &BTreeSet<String>,
-) -> Result<Option<(Uuid, Segment)>> {
+fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uuid, Segment)>> {
     let path = names::path(dir, &entry.name);
     let fail = |error: io::Error| Error::io(format!("read {}", path.display()), error);
     let file = match env.fs.open(&path, Mode::Read) {
@@ -121,10 +115,10 @@ fn identify(
     };
     match read_header(&*file).map_err(fail)? {
         SegmentHeaderScan::Valid(header) => {
-            // The disk may have lost the write of a header, or put that of another file here.
-            let foreign =
-                header.id < id || (header.id > id && names.contains(&names::segment(header.id)));
-            if foreign && let Some(found) = by_block()? {
+            // Ids rise: the disk lost the write of this header, or put another file's here.
+            if header.id < id
+                && let Some(found) = by_block()?
+            {
                 return Ok(Some(found));
             }
             let len_bytes = header.len_bytes.min(whole_bytes);

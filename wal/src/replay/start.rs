@@ -28,6 +28,8 @@ pub(super) struct Start {
     pub(super) prev_crc: u32,
     /// The highest LSN that the state itself proves to have been synced.
     pub(super) durable_lsn: u64,
+    /// Without any state: what of the first segment lies before the first block.
+    pub(super) lost_bytes: u64,
     pub(super) from_checkpoint: bool,
 }
 
@@ -60,6 +62,7 @@ fn rank(state: &State) -> (u64, u64) {
 fn from_checkpoint(checkpoint: &Checkpoint) -> Start {
     Start {
         durable_lsn: checkpoint.state.next_lsn - 1,
+        lost_bytes: 0,
         state: checkpoint.state.clone(),
         segment: checkpoint.segment,
         offset: checkpoint.offset_bytes,
@@ -113,6 +116,7 @@ fn head_of(env: &Env, dir: &Path, segment: &Segment) -> Result<Option<Start>> {
 fn from_head(state: State, segment: &Segment, found: &Found) -> Start {
     Start {
         durable_lsn: found.header.durable_lsn,
+        lost_bytes: 0,
         state,
         segment: segment.id,
         offset: found.end(),
@@ -125,6 +129,7 @@ fn from_head(state: State, segment: &Segment, found: &Found) -> Start {
 fn without_state(env: &Env, dir: &Path, directory: &Directory) -> Result<Start> {
     let mut state = State::new(directory.uuid.unwrap_or_default(), 0);
     let mut at = (directory.highest_id() + 1, STATE_OFFSET);
+    let mut lost_bytes = 0;
     for segment in directory.segments.values() {
         let file = segment.open(env, dir, Mode::Read)?;
         let found = scan(&*file, segment.owner(), STATE_OFFSET, segment.len_bytes)
@@ -140,6 +145,7 @@ fn without_state(env: &Env, dir: &Path, directory: &Directory) -> Result<Start> 
             state.apply(&Record::Cursor(CursorChange::Made { id: 1, name, start }));
             state.next_lsn -= 1;
             at = (segment.id, STATE_OFFSET);
+            lost_bytes = first.header.offset - STATE_OFFSET;
             break;
         }
     }
@@ -149,6 +155,7 @@ fn without_state(env: &Env, dir: &Path, directory: &Directory) -> Result<Start> 
         offset: at.1,
         prev_crc: 0,
         durable_lsn: 0,
+        lost_bytes,
         from_checkpoint: false,
     })
 }

@@ -6,7 +6,7 @@ use crate::block::records;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::format::{BLOCK_ALIGN, SEGMENT_BYTES, STATE_OFFSET};
-use crate::ranges::SeqRange;
+use crate::ranges::{RangeSet, SeqRange};
 use crate::record::{Loss, LossReason, Record};
 use crate::roll::SEQS_RESERVED;
 use crate::segment::Segment;
@@ -33,6 +33,8 @@ pub(super) struct Walk {
     /// The file that held the log's end is gone, or shorter than it was made.
     end_is_gone: bool,
     losses: Vec<Loss>,
+    /// There was no State to start from, and none was met since.
+    headless: Option<Loss>,
     report: Report,
     now_us: i64,
     writable: bool,
@@ -41,20 +43,30 @@ pub(super) struct Walk {
 impl Walk {
     pub(super) fn new(start: Start, evidence: Evidence, now_us: i64, writable: bool) -> Walk {
         let report = Report { from_checkpoint: start.from_checkpoint, ..Report::default() };
-        Walk {
+        let at = (start.segment, start.offset);
+        let mut walk = Walk {
             state: start.state,
             evidence,
-            at: (start.segment, start.offset),
+            at,
             prev_crc: start.prev_crc,
             events_unproven: 0,
             unbelieved_seq: 0,
             sealed: None,
             end_is_gone: false,
             losses: Vec::new(),
+            headless: None,
             report,
             now_us,
             writable,
+        };
+        if start.lost_bytes > 0 {
+            // A head is never without a State: what it said is lost, and who has seen what.
+            let none = SeqRange::new(walk.state.next_seq, walk.state.next_seq);
+            let place = (at, start.lost_bytes);
+            let loss = walk.loss(LossReason::Damaged, none, walk.state.next_lsn, place);
+            walk.headless = Some(loss);
         }
+        walk
     }
 
     /// Takes in one segment; whether the log goes on behind it.
@@ -135,6 +147,9 @@ impl Walk {
                     self.sealed = Some((seal.next_segment, seal.next_salt));
                 }
                 records.iter().for_each(|record| self.state.apply(record));
+                if records.iter().any(|record| matches!(record, Record::State(_))) {
+                    self.headless = None;
+                }
             }
             // A sound block with a record that this version cannot read.
             None => {
@@ -222,6 +237,7 @@ impl Walk {
             self.state.next_seq = self.unbelieved_seq;
         }
         self.lose_missing_segments(directory);
+        self.losses.extend(self.headless.take());
         let state = &self.state;
         self.losses.retain(|loss| !is_known(state, loss));
         let generations = self.evidence.generations.keys().copied();
@@ -323,6 +339,9 @@ impl Walk {
     fn lose_missing_segments(&mut self, directory: &Directory) {
         let ends = self.state.segments.iter().skip(1).map(|next| next.first_seq);
         let ends: Vec<u64> = ends.chain([self.state.next_seq]).collect();
+        // What a hole in the log has told already is not told twice.
+        let mut known = RangeSet::new();
+        self.losses.iter().for_each(|loss| _ = known.insert(loss.seqs));
         let mut losses = Vec::new();
         for (segment, end) in self.state.segments.iter().zip(ends) {
             let there = find(directory, segment.id, segment.salt).is_some();
@@ -332,9 +351,11 @@ impl Walk {
             if there || told || !self.state.needs(seqs) {
                 continue;
             }
-            let mut loss = self.loss(LossReason::SegmentMissing, seqs, 0, ((segment.id, 0), 0));
-            loss.lsns = (segment.first_lsn, segment.first_lsn);
-            losses.push(loss);
+            for seqs in known.missing_in(seqs) {
+                let mut loss = self.loss(LossReason::SegmentMissing, seqs, 0, ((segment.id, 0), 0));
+                loss.lsns = (segment.first_lsn, segment.first_lsn);
+                losses.push(loss);
+            }
         }
         self.losses.extend(losses);
     }

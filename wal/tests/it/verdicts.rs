@@ -126,13 +126,35 @@ fn p6_a_segment_header_whose_write_was_lost_or_landed_elsewhere_costs_nothing() 
         let lost = lab.copy();
         lost.fs.lose_write(path, 0..SECTOR, &early);
         costs_nothing(&lab, &lost, &format!("header of {} lost", path.display()));
-        for other in used.iter().filter(|other| *other != path) {
+        // Files are in the order of their ids.
+        for other in used.iter().filter(|other| *other > path) {
             let misplaced = lab.copy();
             misplaced.fs.misplace_write(path, 0..SECTOR, &early, (other, 0));
             let what = format!("header of {} on {}", path.display(), other.display());
             costs_nothing(&lab, &misplaced, &what);
         }
     }
+}
+
+#[test]
+fn p6_where_no_state_is_left_the_ledger_tells_what_stood_before_the_first_block() {
+    let lab = Lab::new(9);
+    let channel = lab.open();
+    for id in [2, 3, 4] {
+        put(&channel, [id]).expect("there is room");
+    }
+    drop(channel);
+    let path = lab.segments().swap_remove(0);
+    let damaged = copy_of(&lab, true);
+    damaged.fs.zero_sectors(&path, 0..4 * SECTOR);
+    let channel = damaged.open();
+    let seen: Vec<u64> = peek(&channel, "main").iter().map(|(_, id)| *id).collect();
+    assert_eq!(seen, [3, 4]);
+    let lost = losses(&channel);
+    assert_eq!(lost.len(), 1, "{lost:?}");
+    assert_eq!((lost[0].offset_bytes, lost[0].len_bytes), (SECTOR, 3 * SECTOR));
+    drop(channel);
+    assert_eq!(losses(&damaged.open()), lost, "once");
 }
 
 /// A copy of the disk, as it is or without the checkpoints.
@@ -207,5 +229,39 @@ fn p6_any_end_of_a_log_at_rest_that_is_zeroed_is_named_exactly() {
             assert_eq!(peek(&channel, "main").len() as u64, block.seqs.0 - 1, "{what}");
             assert_eq!(named(&losses(&channel)), (block.seqs.0..12).collect(), "{what}");
         }
+    }
+}
+
+#[test]
+fn p6_no_seq_is_named_twice_when_a_lost_state_had_left_segments_out() {
+    let lab = Lab::new(5);
+    let channel = lab.open();
+    let mut id = 1;
+    let mut fill = |enough: fn(usize) -> bool| {
+        while !enough(channel.stats().segments_live) {
+            put(&channel, id..id + 4).expect("there is room");
+            id += 4;
+        }
+    };
+    fill(|live| live == 3);
+    channel.checkpoint();
+    lab.idle(&channel);
+    fill(|live| live == 4);
+    for cursor in CURSORS {
+        while !ack(&channel, cursor, 100).is_empty() {}
+    }
+    // The State of the next segment leaves the older ones out, and they are used again.
+    fill(|live| live < 3);
+    lab.idle(&channel);
+    lab.idle(&channel);
+    drop(channel);
+    for (index, path) in lab.segments().iter().enumerate() {
+        let damaged = lab.copy();
+        damaged.fs.zero_sectors(path, 0..3 * SECTOR);
+        let channel = damaged.open();
+        CURSORS.iter().for_each(|cursor| _ = peek(&channel, cursor));
+        let lost = losses(&channel);
+        let count: u64 = lost.iter().map(|loss| loss.seqs.len()).sum();
+        assert_eq!(count, named(&lost).len() as u64, "segment {index}: {lost:?}");
     }
 }

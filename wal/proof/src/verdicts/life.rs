@@ -113,7 +113,7 @@ impl Life {
         } else if roll < idles {
             self.lab.clock.advance(Duration::from_millis(self.dice.below(250)));
             channel.tend();
-        } else if roll % 3 == 0 {
+        } else if roll.is_multiple_of(3) {
             drop(channel);
             return self.lab.try_open().ok();
         } else {

@@ -121,6 +121,8 @@ impl Truth {
 pub fn find(lab: &Lab, whole: &Whole) -> Option<Vec<u8>> {
     let header = &whole.bytes[..SEGMENT_HEADER];
     let named = lab.fs.exists(&whole.path).then(|| lab.fs.read_file(&whole.path));
+    // Under a higher id it counts as a file of the next lap, whatever else stands in it.
+    let named = named.filter(|bytes| !is_later(bytes, whole));
     let is_it = |bytes: &Vec<u8>| bytes.starts_with(header);
     if named.as_ref().is_some_and(is_it) {
         return named;
@@ -133,6 +135,16 @@ pub fn find(lab: &Lab, whole: &Whole) -> Option<Vec<u8>> {
         (Some(named), Some(headed)) if there(&named) > there(&headed) => Some(named),
         (named, headed) => headed.or(named),
     }
+}
+
+/// Whether bytes begin with the header of a segment that comes later.
+fn is_later(bytes: &[u8], whole: &Whole) -> bool {
+    let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
+    let crc = word(124).map(u32::from_le_bytes);
+    let header = bytes.get(..SEGMENT_HEADER).unwrap_or_default();
+    header.starts_with(b"FOREBAY\x01")
+        && crc == Some(crc32fast::hash(&header[..124]))
+        && u64_at(header, 32) > u64_at(&whole.bytes, 32)
 }
 
 /// What damage did, and what is left to tell of it.
@@ -154,6 +166,8 @@ pub struct Hits {
     pub last_block_lsn: u64,
     /// No State is left, in the log or in a checkpoint: nobody knows what was acknowledged.
     pub stateless: bool,
+    /// The header of a later segment stands over one: all of that one is told of as missing.
+    pub hidden: bool,
     /// The last block that is synced is hit, whatever it holds.
     pub end_is_hit: bool,
     /// A write that was under way is there in part.
@@ -167,6 +181,8 @@ impl Hits {
         for whole in &truth.segments {
             let old = find(before, whole).unwrap_or_default();
             let new = find(after, whole).unwrap_or_default();
+            let at_name = after.fs.exists(&whole.path).then(|| after.fs.read_file(&whole.path));
+            hits.hidden |= at_name.is_some_and(|bytes| is_later(&bytes, whole));
             if new.starts_with(&whole.bytes[..SEGMENT_HEADER]) {
                 hits.spoken_lsn = hits.spoken_lsn.max(u64_at(&new, SEGMENT_DURABLE));
             }
