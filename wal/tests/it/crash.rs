@@ -147,3 +147,19 @@ fn p6_every_lap_of_a_segment_has_a_salt_of_its_own() {
     }
     assert!(salts.len() > 8, "{salts:?}: they did not go round");
 }
+
+/// Opens that fail write States into a spare, further on each time; what one of them leaves far
+/// behind the spare's head must not void what is acknowledged in it later.
+#[test]
+fn p1_what_failed_opens_leave_in_a_spare_voids_nothing() {
+    use forebay_proof::script::{Class, Op::*, Script};
+    use forebay_wal::fs::sim::{Fault::*, Survive::*};
+    for failed_opens in 1..12 {
+        let put = Put { events: 1, bytes: 0, position: None, producer: None };
+        let mut ops = vec![put, FailFrom { ops: 0, fault: SyncFails }, put];
+        ops.extend(std::iter::repeat_n(Reopen, failed_opens));
+        ops.extend([CrashAt { ops: 4, survive: Everything }, Reopen, Reopen]);
+        ops.extend([FailAt { ops: 0, fault: Eio }, put, Reopen]);
+        Script { seed: 24768, class: Class::Commit, ops }.check();
+    }
+}
