@@ -8,6 +8,7 @@ mod damage;
 mod damaged_files;
 mod damaged_lives;
 mod evidence;
+mod failed_opens;
 mod failing_calls;
 mod failures;
 mod fixtures;

@@ -89,6 +89,8 @@ fn verify(lab: &Lab, damage: Damage) {
     }
     lab.idle(&channel);
     lab.idle(&channel);
+    // Before the put, which may go on in another segment while this one is still to be copied aside.
+    assert!(damage.forged || channel.stats().segments_live == 1, "{:?}", channel.stats());
     let receipt = match put(&channel, [LAST_ID]) {
         Ok(receipt) => receipt,
         // A forged State may hold what pins for ever, or a limit of one event.
@@ -96,7 +98,6 @@ fn verify(lab: &Lab, damage: Damage) {
         Err(error) => panic!("it takes no puts: {error}"),
     };
     let losses_before = losses(&channel);
-    assert!(damage.forged || channel.stats().segments_live == 1, "{:?}", channel.stats());
     drop(channel);
     let channel = lab.open();
     let last = drain(&channel, "main", damage).pop();
