@@ -49,8 +49,14 @@ impl Engine {
         log.new_generation();
         let next = self.next_segment(log)?;
         self.stamp(log, &mut again.state);
-        // One sync at the end: until then nothing has changed for a power cut.
-        self.begin_in(log, next, &mut again.state, false)?;
+        // If nothing more succeeds, this is what the next open is told.
+        let mut lost = again.state.clone();
+        if end.1 > lost.next_seq {
+            lost.note_loss(&again.loss(self, (log.next_lsn, log.next_seq), end, until));
+        }
+        self.begin_in(log, next, &mut lost)?;
+        again.state.segments = lost.segments;
+        again.state.prev_end = lost.prev_end;
         // A segment that cannot be read at all holds nothing that could be told again.
         let blocks = scan(&*file, owner, from, until).map_or(Vec::new(), |scan| scan.blocks);
         for found in blocks.iter().filter(|found| found.header.generation == generation) {
@@ -61,7 +67,6 @@ impl Engine {
             }
         }
         again.pass_gap(self, log, end, until)?;
-        log.sync().map_err(|error| failed(log, error))?;
         self.settle(log, again)
     }
 
@@ -94,7 +99,7 @@ impl Engine {
         Ok(())
     }
 
-    /// All that could be read is synced: from here on the log goes on there.
+    /// All that could be read has its place: a synced State says so, and the log goes on there.
     fn settle(&self, log: &mut Log, mut again: Again) -> Result<()> {
         if !again.losses.is_empty() {
             // Acknowledgements of takes and the like are known all the same.
@@ -109,8 +114,8 @@ impl Engine {
                     cursor.acked.insert(loss.seqs);
                 }
             }
-            again.write_state(self, log)?;
         }
+        again.write_state(self, log)?;
         self.adopt(log, again.state, &again.losses);
         Ok(())
     }
@@ -128,15 +133,8 @@ impl Again {
         if next_lsn <= log.next_lsn {
             return Ok(());
         }
-        let loss = Loss {
-            reason: LossReason::Unsynced,
-            seqs: SeqRange::new(log.next_seq, next_seq),
-            lsns: (log.next_lsn, next_lsn),
-            segment: self.failed,
-            offset_bytes: self.at,
-            len_bytes: offset.saturating_sub(self.at),
-            noticed_us: engine.env.clock.wall_us(),
-        };
+        let from = (log.next_lsn, log.next_seq);
+        let loss = self.loss(engine, from, (next_lsn, next_seq), offset);
         self.state.note_loss(&loss);
         self.losses.push(loss);
         (self.state.next_lsn, self.state.next_seq) = (next_lsn, next_seq);
@@ -148,6 +146,18 @@ impl Again {
         self.write_state(engine, log)
     }
 
+    fn loss(&self, engine: &Engine, from: (u64, u64), until: (u64, u64), offset: u64) -> Loss {
+        Loss {
+            reason: LossReason::Unsynced,
+            seqs: SeqRange::new(from.1, until.1),
+            lsns: (from.0, until.0),
+            segment: self.failed,
+            offset_bytes: self.at,
+            len_bytes: offset.saturating_sub(self.at),
+            noticed_us: engine.env.clock.wall_us(),
+        }
+    }
+
     /// Writes the State down, synced, at the end or at the next segment's head.
     fn write_state(&mut self, engine: &Engine, log: &mut Log) -> Result<()> {
         let mut body = Body::default();
@@ -155,13 +165,13 @@ impl Again {
         if !log.fits(2 * body.block_bytes()) {
             return self.go_on(engine, log);
         }
-        log.write_state(&engine.env, self.state.clone(), true).map_err(|error| failed(log, error))
+        log.write_state(&engine.env, self.state.clone()).map_err(|error| failed(log, error))
     }
 
     fn go_on(&mut self, engine: &Engine, log: &mut Log) -> Result<()> {
         let next = engine.next_segment(log)?;
         log.write_seal(&engine.env, &next).map_err(|error| failed(log, error))?;
-        engine.begin_in(log, next, &mut self.state, true)
+        engine.begin_in(log, next, &mut self.state)
     }
 }
 

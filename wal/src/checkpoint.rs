@@ -118,15 +118,18 @@ impl Checkpoints {
         known: &[Checkpoint],
     ) -> Result<Checkpoints> {
         let mut files = Vec::with_capacity(2);
+        let mut made = false;
         for name in names::CHECKPOINTS {
             let path = names::path(dir, name);
-            let file = open_one(env, &path, len_bytes)
+            let file = open_one(env, &path, len_bytes, &mut made)
                 .map_err(|error| Error::io(format!("open {}", path.display()), error))?;
             files.push(file);
         }
-        env.fs
-            .sync_dir(dir)
-            .map_err(|error| Error::io(format!("sync {}", dir.display()), error))?;
+        if made {
+            env.fs
+                .sync_dir(dir)
+                .map_err(|error| Error::io(format!("sync {}", dir.display()), error))?;
+        }
         let next = known.iter().map(|checkpoint| checkpoint.number + 1).max().unwrap_or(0);
         let files = [files[0].clone(), files[1].clone()];
         Ok(Checkpoints { files, len_bytes, next })
@@ -169,10 +172,11 @@ fn is_checkpoint(file: &dyn File) -> io::Result<bool> {
     Ok(got == head.len() && (head == MAGIC || head == [0; MAGIC.len()]))
 }
 
-fn open_one(env: &Env, path: &Path, len_bytes: u64) -> io::Result<Arc<dyn File>> {
+fn open_one(env: &Env, path: &Path, len_bytes: u64, made: &mut bool) -> io::Result<Arc<dyn File>> {
     let file = match env.fs.open(path, Mode::ReadWrite) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            *made = true;
             env.fs.open(path, Mode::CreateNew)?
         }
         Err(error) => return Err(error),

@@ -165,29 +165,29 @@ impl Log {
         self.append(env, &body, self.next_seq, true)
     }
 
-    /// Goes on in another segment: two copies of its State, and nothing else in it yet.
+    /// Goes on in another segment: two copies of its State, synced, and nothing else in it yet.
     pub(crate) fn begin(
         &mut self,
         env: &Env,
         segment: Segment,
         file: Arc<dyn File>,
         state: State,
-        sync: bool,
     ) -> io::Result<()> {
         self.active = segment;
         self.file = file;
         self.offset = STATE_OFFSET;
         self.begun_lsn = self.next_lsn;
         self.written.rolls += 1;
-        self.write_state(env, state, sync)
+        self.write_state(env, state)
     }
 
-    /// Writes two copies of a State.
-    pub(crate) fn write_state(&mut self, env: &Env, state: State, sync: bool) -> io::Result<()> {
+    /// Writes two copies of a State, one synced before the other is written: where only the second
+    /// one had come through, what stood in the place of the first would stand inside of the log.
+    pub(crate) fn write_state(&mut self, env: &Env, state: State) -> io::Result<()> {
         let mut body = Body::default();
         body.push(&Record::State(Box::new(state)), Sum::default());
-        self.append(env, &body, self.next_seq, false)?;
-        self.append(env, &body, self.next_seq, sync)
+        self.append(env, &body, self.next_seq, true)?;
+        self.append(env, &body, self.next_seq, true)
     }
 
     /// Begins a new era: from the next LSN on, blocks of older ones are void.

@@ -38,6 +38,8 @@ pub(crate) fn open(dir: &Path, options: Options, env: Env) -> Result<Engine> {
     let owner = own(&env, dir)?;
     let known = checkpoint::read_all(&env, dir);
     let directory = Directory::read(&env, dir, &known)?;
+    // Whoever died between a rename and the sync behind it left that to us.
+    env.fs.sync_dir(dir).map_err(|error| Error::io(format!("sync {}", dir.display()), error))?;
     let is_new = directory.segments.is_empty() && known.is_empty();
     let mut recovered =
         if is_new { make(&env, &options) } else { replay(&env, dir, &directory, &known, true)? };
@@ -380,7 +382,7 @@ impl Engine {
             } else {
                 let mut state = lock(&self.view).state.clone();
                 self.stamp(&log, &mut state);
-                log.write_state(&self.env, state.clone(), true).map_err(|error| {
+                log.write_state(&self.env, state.clone()).map_err(|error| {
                     Error::io(format!("begin a generation in segment {}", log.active.name), error)
                 })?;
                 lock(&self.view).publish(&Record::State(Box::new(state)));
@@ -407,7 +409,7 @@ impl Engine {
             first_lsn,
         });
         let name = segment.name.clone();
-        log.begin(&self.env, segment.clone(), file, state.clone(), true)
+        log.begin(&self.env, segment.clone(), file, state.clone())
             .map_err(|error| Error::io(format!("write the State of segment {name}"), error))?;
         lock(&self.segments).enter(segment);
         lock(&self.view).publish(&Record::State(Box::new(state)));

@@ -90,7 +90,7 @@ impl Engine {
             return self.leave_poisoned(log, &error);
         }
         let mut state = self.state_now(log);
-        match self.begin_in(log, next, &mut state, true) {
+        match self.begin_in(log, next, &mut state) {
             Ok(()) => {
                 self.adopt(log, state, &[]);
                 Ok(())
@@ -104,7 +104,7 @@ impl Engine {
     fn begin_next(&self, log: &mut Log) -> Result<()> {
         let next = self.next_segment(log)?;
         let mut state = self.state_now(log);
-        self.begin_in(log, next, &mut state, true)?;
+        self.begin_in(log, next, &mut state)?;
         self.adopt(log, state, &[]);
         Ok(())
     }
@@ -116,7 +116,6 @@ impl Engine {
         log: &mut Log,
         segment: Segment,
         state: &mut State,
-        sync: bool,
     ) -> Result<()> {
         let file = match segment.open(&self.env, &self.dir, Mode::ReadWrite) {
             Ok(file) => file,
@@ -134,7 +133,7 @@ impl Engine {
         });
         drop_unneeded(state, segment.id);
         let segment = Segment { file: Some(file.clone()), ..segment };
-        if let Err(error) = log.begin(&self.env, segment.clone(), file, state.clone(), sync) {
+        if let Err(error) = log.begin(&self.env, segment.clone(), file, state.clone()) {
             let text = format!("write the State of segment {}", segment.name);
             lock(&self.segments).abandon(segment);
             return Err(Error::io(text, error));

@@ -26,7 +26,7 @@ mod table;
 mod walk;
 
 pub(crate) use scan::{Found, Window, read_body, scan};
-use scan::{Scan, scan as scan_segment};
+use scan::{Scan, is_on_medium, scan as scan_segment};
 use start::Start;
 use walk::Walk;
 
@@ -76,6 +76,8 @@ struct Stretch {
     /// The first look at it, if there was room to keep it.
     scan: Option<Scan>,
     synced: bool,
+    /// How many of its blocks stand before what may be in the cache alone.
+    on_medium: usize,
 }
 
 impl Stretch {
@@ -88,6 +90,27 @@ impl Stretch {
         scan_segment(&*self.file, owner, self.from, until)
             .map_err(|error| read_failed(dir, &self.segment, error))
     }
+
+    /// Finds how many of the blocks are not in the cache alone, for whoever wants to write. The last
+    /// one on the medium vouches for those before it: whoever wrote behind a State had synced it
+    /// or found it there.
+    fn look_at_medium(&mut self, scan: &Scan) -> std::io::Result<()> {
+        let mut count = scan.blocks.len();
+        while count > 0 && !self.is_on_medium(&scan.blocks[count - 1])? {
+            count -= 1;
+        }
+        self.on_medium = count;
+        Ok(())
+    }
+
+    /// Whether a block stands on the medium, after a sync.
+    fn is_on_medium(&mut self, found: &Found) -> std::io::Result<bool> {
+        if !self.synced {
+            self.file.sync_data()?;
+            self.synced = true;
+        }
+        is_on_medium(&*self.file, found)
+    }
 }
 
 /// The evidence that all blocks of the stretch give together.
@@ -99,6 +122,9 @@ struct Evidence {
     next_seq: u64,
     /// Whether any of it was written in a weaker sync class.
     weaker: bool,
+    /// The highest generation of a block that is in the cache alone. No later one may have its
+    /// number; but nothing relies on it, so that it voids nothing.
+    generation_cached: u64,
 }
 
 impl Evidence {
@@ -107,18 +133,29 @@ impl Evidence {
         self.note_broken(header);
     }
 
-    fn note_broken(&mut self, header: &BlockHeader) {
+    fn note_cached(&mut self, header: &BlockHeader) {
         self.durable_lsn = self.durable_lsn.max(header.durable_lsn);
         self.next_seq = self.next_seq.max(header.next_seq_before);
         self.weaker |= header.sync_class != 0;
+        self.generation_cached = self.generation_cached.max(header.generation);
+    }
+
+    fn note_broken(&mut self, header: &BlockHeader) {
+        self.note_cached(header);
         let first = self.generations.entry(header.generation).or_insert(header.generation_lsn);
         *first = (*first).min(header.generation_lsn);
     }
 
-    /// Whether a higher generation begins at or below the block.
+    /// Whether a higher generation begins at or below the block. A State that stands right there
+    /// says what that generation began with, and may be the only one to do so, if its own is torn.
     fn voids(&self, header: &BlockHeader) -> bool {
-        let later = self.generations.range(header.generation.saturating_add(1)..);
-        later.into_iter().any(|(_, &first)| first <= header.first_lsn)
+        self.ends_before(header.generation, header.first_lsn + u64::from(header.records > 0))
+    }
+
+    /// Whether a generation ended before that LSN.
+    fn ends_before(&self, generation: u64, lsn: u64) -> bool {
+        let later = self.generations.range(generation.saturating_add(1)..);
+        later.into_iter().any(|(_, &first)| first < lsn)
     }
 }
 
@@ -131,7 +168,7 @@ pub(crate) fn replay(
     checkpoints: &[Checkpoint],
     writable: bool,
 ) -> Result<Recovered> {
-    let start = start::choose(env, dir, directory, checkpoints)?;
+    let start = start::choose(env, dir, directory, checkpoints, writable)?;
     let mode = if writable { Mode::ReadWrite } else { Mode::Read };
     let known = directory.segments.values().map(|segment| segment.known);
     let (known_lsn, known_seq) = known.fold((0, 0), |a, b| (a.0.max(b.0), a.1.max(b.1)));
@@ -139,10 +176,11 @@ pub(crate) fn replay(
         durable_lsn: start.durable_lsn.max(known_lsn),
         next_seq: start.state.next_seq.max(known_seq),
         weaker: start.state.seq_reserved > 0,
+        generation_cached: 0,
         generations: BTreeMap::from([(start.state.generation, start.state.generation_lsn)]),
     };
     let mut stretches = open_stretches(env, dir, directory, &start, mode)?;
-    look_at_all(&mut stretches, &mut evidence, dir)?;
+    look_at_all(&mut stretches, &mut evidence, dir, writable)?;
     let mut walk = Walk::new(start, evidence, env.clock.wall_us(), writable);
     for index in 0..stretches.len() {
         if !walk.segment(&mut stretches[index], dir)? {
@@ -165,14 +203,26 @@ fn open_stretches(
     for (&id, segment) in directory.segments.range(start.segment..) {
         let file = segment.open(env, dir, mode)?;
         let from = if id == start.segment { start.offset } else { STATE_OFFSET };
-        stretches.push(Stretch { segment: segment.clone(), file, from, scan: None, synced: false });
+        stretches.push(Stretch {
+            segment: segment.clone(),
+            file,
+            from,
+            scan: None,
+            synced: false,
+            on_medium: 0,
+        });
     }
     Ok(stretches)
 }
 
 /// Gathers the evidence. The segments behind the log's end are spares: a glance is enough, unless
 /// the last one was sealed, for then there must have been a next one.
-fn look_at_all(stretches: &mut Vec<Stretch>, evidence: &mut Evidence, dir: &Path) -> Result<()> {
+fn look_at_all(
+    stretches: &mut Vec<Stretch>,
+    evidence: &mut Evidence,
+    dir: &Path,
+    writable: bool,
+) -> Result<()> {
     let mut kept = 0;
     let mut expect_more = true;
     let mut last_used = 0;
@@ -193,7 +243,15 @@ fn look_at_all(stretches: &mut Vec<Stretch>, evidence: &mut Evidence, dir: &Path
             continue;
         }
         last_used = index + 1;
-        scan.blocks.iter().for_each(|found| evidence.note(&found.header));
+        stretch.on_medium = scan.blocks.len();
+        if writable {
+            let segment = stretch.segment.clone();
+            let failed = |error| read_failed(dir, &segment, error);
+            stretch.look_at_medium(&scan).map_err(failed)?;
+        }
+        let (on_medium, cached) = scan.blocks.split_at(stretch.on_medium);
+        on_medium.iter().for_each(|found| evidence.note(&found.header));
+        cached.iter().for_each(|found| evidence.note_cached(&found.header));
         // A torn block acknowledges nothing, but its header is whole: what it says of others holds.
         scan.broken.iter().for_each(|header| evidence.note_broken(header));
         expect_more = ends_in_seal(stretch, &scan, dir)?;

@@ -13,7 +13,7 @@ use crate::record::{CursorChange, Record};
 use crate::segment::Segment;
 use crate::state::State;
 
-use super::scan::{Found, read_body, scan};
+use super::scan::{Found, is_on_medium, read_body, scan};
 use super::{GLANCE_BYTES, read_failed};
 
 /// After so many older States the newest one has been seen.
@@ -39,17 +39,18 @@ pub(super) fn choose(
     dir: &Path,
     directory: &Directory,
     checkpoints: &[Checkpoint],
+    writable: bool,
 ) -> Result<Start> {
     let ours = checkpoints
         .iter()
         .filter(|checkpoint| directory.uuid.is_none_or(|uuid| uuid == checkpoint.state.uuid));
     let newest = ours.max_by_key(|checkpoint| (rank(&checkpoint.state), checkpoint.number));
-    let head = newest_head(env, dir, directory)?;
+    let head = newest_head(env, dir, directory, writable)?;
     let start = match (newest, head) {
         (Some(checkpoint), Some(head)) if rank(&checkpoint.state) <= rank(&head.state) => head,
         (Some(checkpoint), _) => from_checkpoint(checkpoint),
         (None, Some(head)) => head,
-        (None, None) => without_state(env, dir, directory)?,
+        (None, None) => without_state(env, dir, directory, writable)?,
     };
     Ok(start)
 }
@@ -72,11 +73,19 @@ fn from_checkpoint(checkpoint: &Checkpoint) -> Start {
 }
 
 /// The State at the head of the newest segment that has one. Behind it are only spares.
-fn newest_head(env: &Env, dir: &Path, directory: &Directory) -> Result<Option<Start>> {
+fn newest_head(
+    env: &Env,
+    dir: &Path,
+    directory: &Directory,
+    writable: bool,
+) -> Result<Option<Start>> {
     let mut newest: Option<Start> = None;
     let mut older = 0;
     for segment in directory.segments.values().rev() {
-        let Some(head) = head_of(env, dir, segment)? else { continue };
+        let best = newest.as_ref().map(|best| rank(&best.state));
+        let Some(head) = head_of(env, dir, segment, best.filter(|_| writable), writable)? else {
+            continue;
+        };
         match &newest {
             Some(best) if rank(&best.state) >= rank(&head.state) => older += 1,
             _ => newest = Some(head),
@@ -90,10 +99,17 @@ fn newest_head(env: &Env, dir: &Path, directory: &Directory) -> Result<Option<St
     Ok(newest)
 }
 
-/// The State at a segment's head, from either copy.
-fn head_of(env: &Env, dir: &Path, segment: &Segment) -> Result<Option<Start>> {
+/// The State at a segment's head, from either copy. Whoever wants to write believes one that is
+/// newer than `best` only from the medium: an open whose sync failed has left it in the cache.
+fn head_of(
+    env: &Env,
+    dir: &Path,
+    segment: &Segment,
+    best: Option<(u64, u64)>,
+    writable: bool,
+) -> Result<Option<Start>> {
     let failed = |error| read_failed(dir, segment, error);
-    let file = segment.open(env, dir, Mode::Read)?;
+    let file = segment.open(env, dir, if writable { Mode::ReadWrite } else { Mode::Read })?;
     let look = |until: u64| {
         let until = until.min(segment.len_bytes);
         scan(&*file, segment.owner(), STATE_OFFSET, until).map_err(failed)
@@ -103,12 +119,21 @@ fn head_of(env: &Env, dir: &Path, segment: &Segment) -> Result<Option<Start>> {
         // A State that is longer than a glance, with a damaged first copy.
         head = look(STATE_OFFSET + segment.len_bytes / 2)?;
     }
+    let mut synced = false;
     for found in head.blocks.iter().take_while(|found| found.header.records == 0) {
         let body = read_body(&*file, &found.header).map_err(failed)?;
         let mut records = records(&found.header, body).unwrap_or_default();
-        if let Some(Record::State(state)) = records.pop() {
-            return Ok(Some(from_head(*state, segment, found)));
+        let Some(Record::State(state)) = records.pop() else { continue };
+        if writable && best.is_none_or(|best| best < rank(&state)) {
+            if !synced {
+                file.sync_data().map_err(failed)?;
+                synced = true;
+            }
+            if !is_on_medium(&*file, found).map_err(failed)? {
+                continue;
+            }
         }
+        return Ok(Some(from_head(*state, segment, found)));
     }
     Ok(None)
 }
@@ -126,15 +151,26 @@ fn from_head(state: State, segment: &Segment, found: &Found) -> Start {
 }
 
 /// No state is left: begin at the first block there is, with one cursor that has seen nothing.
-fn without_state(env: &Env, dir: &Path, directory: &Directory) -> Result<Start> {
+fn without_state(env: &Env, dir: &Path, directory: &Directory, writable: bool) -> Result<Start> {
     let mut state = State::new(directory.uuid.unwrap_or_default(), 0);
     let mut at = (directory.highest_id() + 1, STATE_OFFSET);
     let mut lost_bytes = 0;
     for segment in directory.segments.values() {
+        let failed = |error| read_failed(dir, segment, error);
         let file = segment.open(env, dir, Mode::Read)?;
-        let found = scan(&*file, segment.owner(), STATE_OFFSET, segment.len_bytes)
-            .map_err(|error| read_failed(dir, segment, error))?;
-        if let Some(first) = found.blocks.first() {
+        let mut blocks =
+            scan(&*file, segment.owner(), STATE_OFFSET, segment.len_bytes).map_err(failed)?.blocks;
+        if writable && !blocks.is_empty() {
+            // What an open that failed left in the cache alone is not the beginning of anything.
+            let file = segment.open(env, dir, Mode::ReadWrite)?;
+            file.sync_data().map_err(failed)?;
+            let mut absent = 0;
+            while absent < blocks.len() && !is_on_medium(&*file, &blocks[absent]).map_err(failed)? {
+                absent += 1;
+            }
+            blocks.drain(..absent);
+        }
+        if let Some(first) = blocks.first() {
             // The limit that made segments of that length.
             state.bytes_max = 8 * segment.len_bytes;
             state.next_lsn = first.header.first_lsn.max(1);

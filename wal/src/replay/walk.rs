@@ -12,7 +12,7 @@ use crate::roll::SEQS_RESERVED;
 use crate::segment::Segment;
 use crate::state::{LiveSegment, State};
 
-use super::scan::{Found, Scan, is_on_medium, read_body};
+use super::scan::{Found, Scan, read_body};
 use super::start::Start;
 use super::table::{Decision, Facts, decide};
 use super::{Evidence, Recovered, Report, Stretch, read_failed};
@@ -75,7 +75,8 @@ impl Walk {
         let failed = |error| read_failed(dir, &segment, error);
         let scan = stretch.take_scan(dir)?;
         for (index, found) in scan.blocks.iter().enumerate() {
-            let believed = self.is_believed(stretch, found).map_err(failed)?;
+            let believed = index < stretch.on_medium || self.is_synced(found);
+            let believed = believed && self.is_believed(stretch, found).map_err(failed)?;
             if !believed {
                 if found.header.sync_class != 0 {
                     self.unbelieved_seq = self.unbelieved_seq.max(found.header.next_seq_after);
@@ -111,15 +112,16 @@ impl Walk {
 
     /// What is above W may stand in the cache alone: synced first, it must come from the medium.
     fn is_believed(&self, stretch: &mut Stretch, found: &Found) -> std::io::Result<bool> {
-        let last_lsn = found.header.next_lsn().saturating_sub(1);
-        if !self.writable || found.header.records == 0 || last_lsn <= self.evidence.durable_lsn {
+        if !self.writable || found.header.records == 0 || self.is_synced(found) {
             return Ok(true);
         }
-        if !stretch.synced {
-            stretch.file.sync_data()?;
-            stretch.synced = true;
-        }
-        is_on_medium(&*stretch.file, found)
+        stretch.is_on_medium(found)
+    }
+
+    /// Whether evidence says that a record of the block was synced.
+    fn is_synced(&self, found: &Found) -> bool {
+        let last_lsn = found.header.next_lsn().saturating_sub(1);
+        found.header.records > 0 && last_lsn <= self.evidence.durable_lsn
     }
 
     fn decide(&mut self, found: Option<&Found>) -> Decision {
@@ -143,7 +145,11 @@ impl Walk {
         self.sealed = None;
         match records(header, body) {
             Some(records) => {
-                if let Some(Record::Seal(seal)) = records.last() {
+                // Of a generation that ended right here, the next segment may have gone with it.
+                let ended = self.evidence.ends_before(header.generation, header.first_lsn + 1);
+                if let Some(Record::Seal(seal)) = records.last()
+                    && !ended
+                {
                     self.sealed = Some((seal.next_segment, seal.next_salt));
                 }
                 records.iter().for_each(|record| self.state.apply(record));
@@ -246,7 +252,11 @@ impl Walk {
             prev_crc: self.prev_crc,
             events_unproven: self.events_unproven,
             durable_lsn: self.evidence.durable_lsn,
-            generation: generations.max().unwrap_or(0).max(self.state.generation),
+            generation: generations
+                .max()
+                .unwrap_or(0)
+                .max(self.evidence.generation_cached)
+                .max(self.state.generation),
             losses: self.losses,
             report: self.report,
             state: self.state,

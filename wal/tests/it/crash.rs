@@ -163,3 +163,43 @@ fn p1_what_failed_opens_leave_in_a_spare_voids_nothing() {
         Script { seed: 24768, class: Class::Commit, ops }.check();
     }
 }
+
+/// A torn block had kept its header, and of the next generation's States only the second had come
+/// through: the header stood inside of the log, and readers passed over what it claimed to hold.
+#[test]
+fn p1_p6_a_torn_header_that_outlives_the_next_generation_hides_nothing() {
+    use forebay_proof::script::{Class, Op::*, Script};
+    use forebay_wal::fs::sim::Survive::*;
+    let ops = vec![
+        Put { events: 5, bytes: 4860, position: None, producer: None },
+        CrashAt { ops: 13, survive: Nothing },
+        Reclaim,
+        Put { events: 1, bytes: 0, position: None, producer: None },
+        Put { events: 1, bytes: 0, position: None, producer: None },
+        CrashAt { ops: 7, survive: Seed(2) },
+        Roll,
+        Put { events: 1, bytes: 0, position: None, producer: None },
+        CrashAt { ops: 7, survive: AllBut(0) },
+        Put { events: 1, bytes: 0, position: None, producer: None },
+        Put { events: 1, bytes: 0, position: None, producer: None },
+    ];
+    Script { seed: 137302, class: Class::Interval, ops }.check();
+}
+
+/// The torn State of an open that was cut short made the State before it void, and with it the
+/// reservation of seqs that had been given out.
+#[test]
+fn p4_a_torn_state_leaves_the_reservation_of_the_one_before() {
+    use forebay_proof::script::{Class, Op::*, Script};
+    use forebay_wal::fs::sim::Survive::*;
+    let ops = vec![
+        Put { events: 1, bytes: 0, position: Some(0), producer: Some(0) },
+        Put { events: 1, bytes: 0, position: Some(2), producer: Some(2) },
+        Reopen,
+        Put { events: 1, bytes: 0, position: None, producer: None },
+        Crash { survive: Nothing },
+        CrashAt { ops: 6, survive: Seed(499482) },
+        Take { cursor: 0, events: 1 },
+    ];
+    Script { seed: 123111, class: Class::Os, ops }.check();
+}
