@@ -4,15 +4,19 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use forebay_proof::mutants::{MUTANTS, try_all};
 use forebay_proof::worlds::Slice;
 use forebay_proof::{campaign, shrink, worlds};
 
 const USAGE: &str = "\
 usage: forebay-proof cuts --seeds FROM..TO [--threads N] [--json]
+       forebay-proof mutants [--all] [--work DIR] [NAME ...]
        forebay-proof worlds [--steps N] [--one-of N] [--seed S] [--threads N] [--json]
 cuts    lives through the random script of each seed, with power cuts
 worlds  goes through all sequences of up to N steps (4), every power cut, every change left or
         taken; --one-of takes a part of the sequences only
+mutants breaks the engine in named ways, in a copy of the sources, and runs the tests that must
+        turn red, or with --all every test of the log
 exit codes: 0 all holds, 1 a violation was found, 2 usage";
 
 /// What was asked for.
@@ -61,6 +65,9 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    if command == "mutants" {
+        return mutants(rest);
+    }
     let run = match command.as_str() {
         "cuts" => cuts,
         "worlds" => all_worlds,
@@ -79,6 +86,31 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Everything but `--all` and `--work DIR` is a mutant's name.
+fn mutants(args: &[String]) -> ExitCode {
+    let (mut names, mut all, mut work) = (Vec::new(), false, std::env::temp_dir());
+    work.push("forebay-mutants");
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--all" => all = true,
+            "--work" => match args.next() {
+                Some(dir) => work = dir.into(),
+                None => {
+                    eprintln!("--work needs a directory\n{USAGE}");
+                    return ExitCode::from(2);
+                }
+            },
+            name if MUTANTS.iter().any(|mutant| mutant.name == name) => names.push(arg.clone()),
+            name => {
+                eprintln!("{name} is no mutant\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    ExitCode::from(u8::from(!try_all(&names, &work, all)))
 }
 
 fn per_second(count: u64, time: Duration) -> u64 {

@@ -88,8 +88,8 @@ pub const MUTANTS: &[Mutant] = &[
         what: "the oldest segment is given up although some cursor still needs its last event",
         edits: &[(
             "wal/src/roll.rs",
-            "            || state.needs(SeqRange::new(segment.first_seq, end))",
-            "            || state.needs(SeqRange::new(segment.first_seq, end - 1))",
+            "            || state.needs(held)",
+            "            || state.needs(SeqRange::new(held.start, held.end.max(held.start + 1) - 1))",
         )],
         killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
     },
@@ -165,10 +165,20 @@ pub const MUTANTS: &[Mutant] = &[
         what: "blocks of an ended generation are taken in",
         edits: &[(
             "wal/src/replay/mod.rs",
-            "        later.into_iter().any(|(_, &first)| first <= header.first_lsn)",
-            "        later.into_iter().any(|(_, &first)| first == 0 && first <= header.first_lsn)",
+            "        later.into_iter().any(|(_, &first)| first < lsn)",
+            "        later.into_iter().any(|(_, &first)| first == 0 && first < lsn)",
         )],
         killers: &[],
+    },
+    Mutant {
+        name: "keep-the-salt",
+        what: "a recycled segment keeps the salt of its earlier lap",
+        edits: &[(
+            "wal/src/reclaim.rs",
+            "        let salt = self.env.random_u64();\n",
+            "        let salt = old.salt;\n",
+        )],
+        killers: &["crash::p6_every_lap_of_a_segment_has_a_salt_of_its_own"],
     },
     Mutant {
         name: "recycle-before-state",
@@ -308,6 +318,40 @@ fn red_tests(output: &str) -> BTreeSet<String> {
     let listed = output.rsplit_once("failures:\n").map_or("", |(_, listed)| listed);
     let names = listed.lines().take_while(|line| line.starts_with("    "));
     names.map(|line| line.trim().to_owned()).collect()
+}
+
+/// Tries mutants one after the other and prints a table; whether all were killed. `names` chooses
+/// some, none of them all.
+pub fn try_all(names: &[String], work: &Path, all_tests: bool) -> bool {
+    println!("| mutant | what is broken | tests that turn red |\n| --- | --- | --- |");
+    let chosen = MUTANTS.iter().filter(|mutant| {
+        let gate = names.is_empty() && (all_tests || !mutant.killers.is_empty());
+        gate || names.iter().any(|name| name == mutant.name)
+    });
+    let mut killed = true;
+    for mutant in chosen {
+        match try_one(mutant, work, all_tests) {
+            Ok(verdict) => {
+                let red: Vec<String> = verdict.red.iter().map(|test| format!("`{test}`")).collect();
+                let word = match (verdict.is_killed(), verdict.hung) {
+                    (false, _) => "**NOT KILLED** ",
+                    (true, true) => "hung ",
+                    (true, false) => "",
+                };
+                println!("| {} | {} | {word}{} |", mutant.name, mutant.what, red.join(", "));
+                eprintln!("{} took {} s", mutant.name, verdict.took.as_secs());
+                for green in &verdict.green {
+                    eprintln!("{}: {green} stayed green", mutant.name);
+                }
+                killed &= verdict.is_killed();
+            }
+            Err(error) => {
+                eprintln!("{}: {error}", mutant.name);
+                killed = false;
+            }
+        }
+    }
+    killed
 }
 
 #[cfg(test)]
