@@ -185,8 +185,8 @@ pub const MUTANTS: &[Mutant] = &[
         what: "a segment is recycled before the State that leaves it out is synced",
         edits: &[(
             "wal/src/roll.rs",
-            "        if log.append(&self.env, &body, log.next_seq, true).is_err() {",
-            "        if log.append(&self.env, &body, log.next_seq, false).is_err() {",
+            "        if let Err(error) = log.append(&self.env, &body, log.next_seq, true) {",
+            "        if let Err(error) = log.append(&self.env, &body, log.next_seq, false) {",
         )],
         killers: &[],
     },
