@@ -233,7 +233,7 @@ fn apply(tree: &Path, mutant: &Mutant) -> io::Result<()> {
 
 /// A copy of the sources, without what was built.
 fn copy_tree(to: &Path) -> io::Result<()> {
-    for part in ["Cargo.toml", "Cargo.lock", "src", "wal", "benches", "tests", "examples"] {
+    for part in ["Cargo.toml", "Cargo.lock", "src", "wal", "benches", "tests", "examples", "fuzz"] {
         copy(&top().join(part), &to.join(part))?;
     }
     Ok(())

@@ -397,3 +397,45 @@ fn p9_p10_the_channel_says_whether_it_is_open_full_poisoned_or_read_only() {
     let channel = lab.open();
     assert_eq!(says(&lab, &channel), (Condition::Open, 0, String::new()));
 }
+
+#[test]
+fn p6_p10_what_a_failed_sync_took_out_of_the_cache_is_named_and_the_rest_is_kept() {
+    let (mut with_losses, mut kept) = (0, 0);
+    for seed in 1..60 {
+        let lab = Lab::new(seed).with(options(SyncClass::Os));
+        let channel = lab.open();
+        put(&channel, [1]).expect("room");
+        ack(&channel, "main", 1);
+        drop(channel);
+        let channel = lab.open();
+        // The first sync is that of a spare's header, the second that of a seal: a roll syncs what
+        // is there, and finds that it cannot.
+        lab.fs.fail_nth(Call::SyncData, 1, Fault::SyncReverts);
+        let mut id = 10;
+        while channel.stats().poisoned == 0 {
+            put(&channel, [id]).expect("room");
+            id += 1;
+        }
+        let all: BTreeSet<u64> = [1].into_iter().chain(10..id).collect();
+        let missing = |channel: &Channel, cursor: &str| -> BTreeSet<u64> {
+            let seen = peek(channel, cursor);
+            assert!(rises(&seen), "seed {seed}");
+            let seen: BTreeSet<u64> = seen.iter().map(|(_, id)| *id).collect();
+            all.difference(&seen).copied().collect()
+        };
+        let lost = missing(&channel, "second");
+        assert_eq!(channel.stats().lost_events, lost.len() as u64, "seed {seed}: {lost:?}");
+        with_losses += usize::from(!lost.is_empty());
+        kept += all.len() - lost.len();
+        // What was acknowledged is so for good, and what was kept is synced.
+        let mut of_main = lost.clone();
+        of_main.insert(1);
+        assert_eq!(missing(&channel, "main"), of_main, "seed {seed}");
+        drop(channel);
+        let channel = lab.on(lab.fs.kill()).open();
+        assert_eq!(missing(&channel, "second"), lost, "seed {seed}");
+        assert_eq!(missing(&channel, "main"), of_main, "seed {seed}");
+        assert_eq!(channel.stats().lost_events, lost.len() as u64, "seed {seed}");
+    }
+    assert!(with_losses > 20 && kept > 100, "{with_losses} with losses, {kept} kept");
+}

@@ -18,6 +18,9 @@ pub enum Fault {
     SyncFails,
     /// As [`Fault::SyncFails`], and some of it reached the medium, chosen by the seed.
     SyncFailsInPart,
+    /// As [`Fault::SyncFailsInPart`], and the cache shows what is on the medium from then on, as
+    /// file systems do that drop pages which they could not write.
+    SyncReverts,
     /// A sync says that it went well and makes nothing durable: a cache that lies, which breaks
     /// every promise. For tests of tests. Other operations go well.
     SyncLies,
@@ -194,7 +197,13 @@ pub(super) fn refuse(fault: Option<Fault>) -> io::Result<()> {
     match fault {
         Some(Fault::Eio) => Err(eio()),
         Some(Fault::Enospc) => Err(enospc()),
-        Some(Fault::ShortWrite | Fault::SyncFails | Fault::SyncFailsInPart | Fault::SyncLies)
+        Some(
+            Fault::ShortWrite
+            | Fault::SyncFails
+            | Fault::SyncFailsInPart
+            | Fault::SyncReverts
+            | Fault::SyncLies,
+        )
         | None => Ok(()),
     }
 }

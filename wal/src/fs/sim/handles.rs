@@ -170,6 +170,9 @@ impl SimFile {
         match state.failed_sync(fault) {
             Some(mut picker) => {
                 state.node(self.node).fail_sync(&mut picker);
+                if fault == Some(Fault::SyncReverts) {
+                    state.node(self.node).drop_cache();
+                }
                 Err(error_of(fault))
             }
             None => {

@@ -154,7 +154,9 @@ impl State {
         match fault? {
             Fault::ShortWrite | Fault::SyncLies => None,
             Fault::Eio | Fault::Enospc | Fault::SyncFails => Some(Picker::new(Survive::Nothing)),
-            Fault::SyncFailsInPart => Some(Picker::new(Survive::Seed(self.op_dice().next()))),
+            Fault::SyncFailsInPart | Fault::SyncReverts => {
+                Some(Picker::new(Survive::Seed(self.op_dice().next())))
+            }
         }
     }
 
