@@ -489,3 +489,28 @@ fn p6_a_new_cursor_passes_what_was_reclaimed_behind_a_held_event_without_a_loss(
     channel.tend();
     assert_eq!(channel.stats().losses, 0, "{:?}", channel.stats().recent_losses);
 }
+
+#[test]
+fn p7_p9_open_transactions_do_not_pass_the_limits_of_the_tables_together() {
+    let lab = Lab::new(1).with(plain());
+    let channel = lab.open();
+    // Each of them alone has room for its position.
+    let open: Vec<_> = (0..100)
+        .map(|number| {
+            let mut put = channel.put_transaction();
+            put.put(&event(1)).expect("it fits");
+            let room = put.set_position(&format!("source {number}"), &[1; 1900]);
+            (put, room)
+        })
+        .filter(|(_, room)| room.is_ok())
+        .collect();
+    for (put, _) in open {
+        if let Err(error) = put.commit() {
+            let kind = error.kind();
+            assert!(matches!(kind, ErrorKind::LimitReached | ErrorKind::Full), "{error}");
+        }
+    }
+    lab.idle(&channel);
+    channel.close();
+    lab.open().close();
+}
