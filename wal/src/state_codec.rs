@@ -268,6 +268,9 @@ mod tests {
         let split: usize = state.cursors.values().map(|cursor| cursor.acked.pieces()).sum();
         assert_eq!((split, state.absent.pieces()), (geometry.gaps_max, geometry.absent_max));
         assert_eq!(state.absent.end(), 2998, "the newest");
+        // Nothing is expected of what is absent, though a take has still to pass it.
+        let last = SeqRange::new(2997, 2998);
+        assert!(state.needs(last) && !state.expects(last));
         // What touches a piece splits nothing.
         assert_eq!(state.pass_over(SeqRange::new(4, 5)), 1);
         assert!(state.cursors.values().all(|cursor| cursor.acked.covers(SeqRange::new(3, 5))));

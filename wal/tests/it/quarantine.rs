@@ -1,5 +1,7 @@
 //! The way of damaged bytes into quarantine, on a disk that fails.
 
+use std::time::Duration;
+
 use forebay_wal::fs::sim::{Call, Fault, Survive};
 
 use forebay_proof::lab::{Lab, PUT, blocks, drain, peek, put};
@@ -94,9 +96,9 @@ fn p7_p9_a_quarantine_that_always_fails_holds_no_segment_for_ever() {
         for _ in 0..4 {
             lab.idle(&channel);
         }
+        assert_eq!(channel.stats().segments_live, 1, "{call:?}: held for ever");
         lab.fs.heal();
         lab.idle(&channel);
-        assert_eq!(channel.stats().segments_live, 1, "{call:?}: held for ever");
         assert!(channel.stats().trouble.is_some(), "{call:?}: without a word");
         let written = lab.fs.ops();
         for _ in 0..10 {
@@ -105,6 +107,25 @@ fn p7_p9_a_quarantine_that_always_fails_holds_no_segment_for_ever() {
         assert_eq!(lab.fs.ops(), written, "{call:?}: an idle channel writes");
         put(&channel, [1]).expect("there is room");
     }
+}
+
+#[test]
+fn p9_puts_that_wait_for_space_do_not_wait_for_a_quarantine_that_fails() {
+    let (lab, ..) = damaged();
+    let channel = drained(&lab);
+    lab.fs.fail_nth_and_later(Call::CreateDir, 0, Fault::Eio);
+    while put(&channel, 1..4).is_ok() {}
+    let held = channel.stats().segments_live;
+    let mut waiting = channel.put_transaction();
+    waiting.set_wait(Duration::from_secs(3600));
+    waiting.put(&[1; 20_000]).expect("it fits");
+    let waiting = waiting.commit_async();
+    channel.tend();
+    let stats = channel.stats();
+    assert!(stats.trouble.as_deref().is_some_and(|text| text.contains("quarantine")), "{stats:?}");
+    assert!(stats.segments_live <= held, "{stats:?}");
+    assert_eq!(stats.events_put % 3, 1, "it still waits: {stats:?}");
+    waiting.wait().expect("it has room");
 }
 
 #[test]
