@@ -110,9 +110,7 @@ impl Engine {
             state.producers = now.producers;
             state.positions = now.positions;
             for loss in &again.losses {
-                for cursor in state.cursors.values_mut() {
-                    cursor.acked.insert(loss.seqs);
-                }
+                state.pass_over(loss.seqs);
             }
         }
         again.write_state(self, log)?;

@@ -82,6 +82,8 @@ pub(crate) struct News {
     pub(crate) trouble: Mutex<Option<String>>,
     /// How many segments a failure has poisoned since the channel was opened.
     pub(crate) poisoned: AtomicU64,
+    /// In how many rounds in a row a copy to quarantine failed.
+    pub(crate) quarantine_failures: AtomicU64,
     /// The failure that ended writing.
     pub(crate) failure: Mutex<Option<String>>,
     /// What went to the disk.

@@ -12,10 +12,11 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::block_bytes;
 use crate::log::Log;
-use crate::queue::{CommitSlot, ControlWork, PutWork, Queue, Receipt};
+use crate::queue::{CommitSlot, ControlWork, PutWork, Queue, Receipt, out_of_sequence};
 use crate::record::Record;
 use crate::signal::{Slot, Woken};
 use crate::sync::{Arc, MutexGuard, lock};
+use crate::tables::Tables;
 use crate::tail::Run;
 
 /// At about this size a group is large enough: more would only make its members wait.
@@ -38,6 +39,14 @@ impl Group {
     fn slots(&self) -> impl Iterator<Item = &Arc<CommitSlot>> {
         let controls = self.controls.iter().filter_map(|work| work.slot.as_ref());
         controls.chain(self.puts.iter().flat_map(|work| &work.slots)).chain(&self.snapshots)
+    }
+
+    /// Whether something in it changes a table that has a limit.
+    fn touches_tables(&self) -> bool {
+        let with_state =
+            |work: &ControlWork| matches!(&work.record, Record::Ack(ack) if ack.state.is_some());
+        self.puts.iter().any(|work| work.put.producer.is_some() || !work.put.positions.is_empty())
+            || self.controls.iter().any(with_state)
     }
 }
 
@@ -258,6 +267,7 @@ impl Engine {
     /// who wait have been told.
     fn write_records(&self, log: &mut Log, mut group: Group) -> Result<()> {
         self.answer_duplicates(&mut group);
+        self.refuse_beyond_limits(&mut group);
         if group.is_empty() {
             return Ok(());
         }
@@ -326,6 +336,50 @@ impl Engine {
             }
         }
         group.puts = kept;
+    }
+
+    /// Refuses what would make the State larger than it may be, before anything is written. The
+    /// events of a take that is refused come again.
+    fn refuse_beyond_limits(&self, group: &mut Group) {
+        if !group.touches_tables() {
+            return;
+        }
+        let (mut acks, mut puts) = (Vec::new(), Vec::new());
+        {
+            let view = lock(&self.view);
+            let mut tables = Tables::new(&view.state, &self.geometry);
+            for work in std::mem::take(&mut group.controls) {
+                match tables.admit(&work.record) {
+                    Ok(()) => group.controls.push(work),
+                    Err(error) => acks.push((work, error)),
+                }
+            }
+            let mut refused: HashMap<String, u64> = HashMap::new();
+            for work in std::mem::take(&mut group.puts) {
+                let producer = work.put.producer.as_ref();
+                let behind = producer.and_then(|(name, sequence)| {
+                    refused.get(name).map(|before| out_of_sequence(name, *sequence, *before))
+                });
+                match behind.map_or_else(|| tables.admit_put(&work.put), Err) {
+                    Ok(()) => group.puts.push(work),
+                    Err(error) => {
+                        if let Some((name, sequence)) = producer {
+                            refused.entry(name.clone()).or_insert(*sequence);
+                        }
+                        puts.push((work, error));
+                    }
+                }
+            }
+        }
+        for (work, error) in acks {
+            if let Record::Ack(ack) = &work.record {
+                self.give_back_all(ack.cursor, &mut ack.ranges.iter().copied().collect());
+            }
+            work.slot.iter().for_each(|slot| slot.complete(Err(error.again())));
+        }
+        for (work, error) in puts {
+            lock(&self.queue).refuse(work, &error);
+        }
     }
 
     /// The records are durable as far as the class promises: let takers see them.

@@ -7,6 +7,7 @@
 //! | a caller gathers puts or takes | `transaction/` |
 //! | a commit stands in line | `queue.rs` |
 //! | whoever leads makes one block of all that waits | `group_commit.rs` |
+//! | what would pass a limit of the State is refused | `tables.rs` |
 //! | records and blocks, as values and as bytes | `record.rs`, `block.rs`, `format.rs` |
 //! | the block goes to the end of the active segment and is synced | `log.rs` |
 //! | the log goes on in the next segment, or elsewhere after a failure | `roll.rs`, `again.rs` |
@@ -64,6 +65,7 @@ mod cursor;
 mod ranges;
 mod state;
 mod state_codec;
+mod tables;
 mod view;
 
 mod reader;

@@ -15,6 +15,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 
 const SEGMENT_SUFFIX: &str = ".wal";
 const TEMPORARY_SUFFIX: &str = ".new";
+const BEGUN_SUFFIX: &str = ".begun";
 
 /// A name in a channel's directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,18 @@ pub(crate) fn temporary(id: u64) -> String {
 /// The name in quarantine of a damaged range.
 pub(crate) fn quarantined(segment: u64, offset_bytes: u64) -> String {
     format!("{segment:020}-{offset_bytes:010}.damaged")
+}
+
+/// The name in quarantine of a copy that is being made.
+pub(crate) fn begun(quarantined: &str, salt: u64) -> String {
+    format!("{quarantined}-{salt:016x}{BEGUN_SUFFIX}")
+}
+
+/// Whether that is the name of a copy that was begun for that range.
+pub(crate) fn is_begun(name: &str, quarantined: &str) -> bool {
+    let rest = name.strip_suffix(BEGUN_SUFFIX).and_then(|name| name.strip_prefix(quarantined));
+    rest.and_then(|rest| rest.strip_prefix('-'))
+        .is_some_and(|salt| salt.len() == 16 && salt.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// The name in quarantine of a segment file that belongs to no log we know.

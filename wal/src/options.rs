@@ -287,6 +287,10 @@ pub(crate) struct Geometry {
     pub(crate) cursors_max: usize,
     /// Into how many pieces the unacknowledged seqs of one cursor may fall.
     pub(crate) fragments_max: usize,
+    /// Up to how many pieces, of all cursors together, losses may split what they have acknowledged.
+    pub(crate) gaps_max: usize,
+    /// How many pieces of absent seqs are remembered.
+    pub(crate) absent_max: usize,
     /// The most bytes of all producers' names, of all positions, of all cursors' states: each.
     pub(crate) table_bytes_max: usize,
     /// How many producers there may be.
@@ -315,6 +319,10 @@ impl Geometry {
             cursors_max,
             // A 32nd of a segment for the ranges of all cursors, 16 bytes each.
             fragments_max: ((segment_bytes >> 9) as usize / cursors_max).min(1024),
+            // A 64th more, for all cursors together.
+            gaps_max: (segment_bytes >> 10) as usize,
+            absent_max: (segment_bytes >> 11).min(512) as usize,
+            // Three tables, a 64th each.
             table_bytes_max: (segment_bytes >> 6) as usize,
             producers_max: (segment_bytes >> 12).min(4096) as usize,
             checkpoint_bytes,

@@ -187,6 +187,21 @@ impl Queue {
         self.puts.iter().map(|work| work.deadline).min()
     }
 
+    /// Refuses a put that a leader had taken out of the line already. A repeat of it that stands
+    /// there since then shares its fate, those of its producer behind it are out of sequence.
+    pub(crate) fn refuse(&mut self, mut work: PutWork, error: &Error) {
+        let same = |other: &PutWork| {
+            other.put.producer.is_some() && other.put.producer == work.put.producer
+        };
+        if let Some(at) = self.puts.iter().position(same)
+            && let Some(repeat) = self.puts.remove(at)
+        {
+            work.slots.extend(repeat.slots);
+        }
+        self.refuse_behind(&work, 0);
+        work.slots.iter().for_each(|slot| slot.complete(Err(error.again())));
+    }
+
     /// A sequence was refused: so are those of its producer that stand behind it, and those that
     /// come before it is repeated.
     fn refuse_behind(&mut self, refused: &PutWork, from: usize) {
@@ -235,7 +250,7 @@ impl Queue {
     }
 }
 
-fn out_of_sequence(producer: &str, sequence: u64, refused: u64) -> Error {
+pub(crate) fn out_of_sequence(producer: &str, sequence: u64, refused: u64) -> Error {
     Error::new(
         ErrorKind::OutOfSequence,
         format!(

@@ -22,6 +22,8 @@ use crate::sync::{Ordering, lock, wait_timeout};
 
 /// How long the leader waits for a segment that the tending thread has in hand.
 const HAND_OVER_MAX: Duration = Duration::from_secs(10);
+/// After so many rounds in a row in which a copy to quarantine failed, what failed is given up.
+const QUARANTINE_ROUNDS_MAX: u64 = 5;
 
 impl Engine {
     /// Whether the oldest segment is needed by nobody: a quick look.
@@ -32,13 +34,16 @@ impl Engine {
         }
     }
 
-    /// Whether any segment but the active one is needed by nobody.
-    fn has_reclaimable_anywhere(&self) -> bool {
+    /// Whether any segment but the active one is needed by nobody, those included, or not, that
+    /// wait for their damaged ranges to be copied.
+    fn has_reclaimable_anywhere(&self, damaged_too: bool) -> bool {
         let view = lock(&self.view);
-        let pairs = view.state.segments.windows(2);
-        pairs
-            .into_iter()
-            .any(|pair| !view.state.needs(SeqRange::new(pair[0].first_seq, pair[1].first_seq)))
+        let state = &view.state;
+        state.segments.windows(2).any(|pair| {
+            let held_back = || state.damaged.iter().any(|range| range.segment == pair[0].id);
+            !state.needs(SeqRange::new(pair[0].first_seq, pair[1].first_seq))
+                && (damaged_too || !held_back())
+        })
     }
 
     /// Acknowledgements were published: if puts wait, or soon will, space should follow.
@@ -55,7 +60,7 @@ impl Engine {
         if matches!(self.make_spare(false), Ok(true)) {
             return true;
         }
-        if lock(&self.segments).free.is_empty() && self.has_reclaimable_anywhere() {
+        if lock(&self.segments).free.is_empty() && self.has_reclaimable_anywhere(false) {
             // The error, if any, comes again and is handled when something must be written.
             let _ = self.write_snapshot(log);
         }
@@ -261,7 +266,8 @@ impl Engine {
     }
 
     /// Copies the damaged ranges of segments that nothing needs any more to quarantine; only then
-    /// may a State leave them out.
+    /// may a State leave them out. What fails is tried again in the next rounds, until it has been
+    /// enough or puts wait for the space.
     fn quarantine_unneeded(&self) {
         let damaged: Vec<(Damaged, Segment)> = {
             let (segments, view) = (lock(&self.segments), lock(&self.view));
@@ -278,21 +284,60 @@ impl Engine {
             let found = |damaged: &Damaged| segments.live.get(&damaged.segment).cloned();
             ready.filter_map(|damaged| Some((*damaged, found(damaged)?))).collect()
         };
+        let mut failed = Vec::new();
         for (range, segment) in damaged {
             let most = self.options.quarantine_bytes_max;
-            if let Err(error) = quarantine::copy(&self.env, &self.dir, &segment, range, most) {
-                self.note_trouble(format!("quarantine of segment {}: {error}", segment.name));
+            let done = match quarantine::is_full(&self.env, &self.dir, range, most) {
+                Some(full) => Err((full, false)),
+                None => self.quarantine(range, &segment).map_err(|error| (error.to_string(), true)),
+            };
+            if let Err((why, _)) = &done {
+                self.note_trouble(format!("quarantine of segment {}: {why}", segment.name));
             }
-            lock(&self.view).state.damaged.retain(|damaged| *damaged != range);
+            failed.extend(matches!(done, Err((_, true))).then_some(range));
+            if failed.last() != Some(&range) {
+                self.forget_damaged(range);
+            }
         }
+        let rounds = &self.news.quarantine_failures;
+        let in_a_row = if failed.is_empty() { 0 } else { rounds.load(Ordering::Relaxed) + 1 };
+        let puts_wait = {
+            let queue = lock(&self.queue);
+            queue.blocked && !queue.puts.is_empty()
+        };
+        let give_up = puts_wait || in_a_row >= QUARANTINE_ROUNDS_MAX;
+        rounds.store(if give_up { 0 } else { in_a_row }, Ordering::Relaxed);
+        if give_up {
+            failed.into_iter().for_each(|range| self.forget_damaged(range));
+        }
+    }
+
+    /// Copies one damaged range; what other tries have left of it goes.
+    fn quarantine(&self, range: Damaged, segment: &Segment) -> io::Result<()> {
+        let remove_begun = || {
+            for path in quarantine::begun(&self.env, &self.dir, range) {
+                // It is in nobody's way but the limit's; the next try sees it again.
+                let _ = self.env.fs.remove(&path);
+            }
+        };
+        remove_begun();
+        quarantine::copy(&self.env, &self.dir, segment, range).inspect_err(|_| remove_begun())
+    }
+
+    /// The next State does without that range.
+    fn forget_damaged(&self, range: Damaged) {
+        lock(&self.view).state.damaged.retain(|damaged| *damaged != range);
     }
 
     /// One round: frees segments if that helps, and sees to the spares.
     pub(crate) fn make_space(&self, idle: bool) {
         let blocked = lock(&self.queue).blocked;
         let short = lock(&self.segments).spares.len() <= SPARES_RESERVED;
-        if (blocked || short || idle) && self.has_reclaimable_anywhere() {
+        if (blocked || short || idle) && self.has_reclaimable_anywhere(true) {
             self.quarantine_unneeded();
+        }
+        // A State would not leave out those whose bytes are still to be copied.
+        if (blocked || short || idle) && self.has_reclaimable_anywhere(false) {
             let slot = Slot::new();
             let pushed = self.commit_blocking(&slot, |queue| {
                 queue.check()?;

@@ -159,7 +159,7 @@ impl Engine {
             }
             view.publish(&Record::State(Box::new(state)));
             for loss in losses {
-                view.cursors.values_mut().for_each(|cursor| cursor.absent(loss.seqs));
+                view.pass_over(loss.seqs);
             }
         }
         self.note_synced(log);

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::format::Uuid;
+use crate::options::Geometry;
 use crate::ranges::{RangeSet, SeqRange};
 use crate::record::{Ack, CursorChange, DropReason, Dropped, Loss, Put, Record};
 
@@ -16,9 +17,6 @@ use crate::record::{Ack, CursorChange, DropReason, Dropped, Loss, Put, Record};
 pub(crate) const LOSSES_KEPT: usize = 16;
 /// How many damaged ranges are remembered for quarantine.
 pub(crate) const DAMAGED_KEPT: usize = 32;
-/// How many pieces the set of absent seqs may have; beyond, the oldest are forgotten and would be
-/// noticed once more by a cursor made at the oldest event.
-pub(crate) const ABSENT_KEPT: usize = 16;
 
 /// All that a channel is, but for its events.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -169,22 +167,35 @@ impl State {
 
     fn recover_cursor(&mut self, id: u32) {
         let name = if id == 1 { "main".to_owned() } else { format!("recovered-{id}") };
-        let mut acked = self.absent.clone();
+        self.begin_cursor(id, name, 1);
+    }
+
+    /// A cursor begins at a seq, or at the oldest there is.
+    fn begin_cursor(&mut self, id: u32, name: String, start: u64) {
+        // What it was to begin with may have been reclaimed while its record waited.
         let oldest = self.segments.first().map_or(1, |segment| segment.first_seq);
-        acked.insert(SeqRange::new(1, oldest));
+        let mut acked = RangeSet::new();
+        acked.insert(SeqRange::new(1, oldest.max(start)));
+        // What it is not told of here, it finds absent when it comes there.
+        let room = self.gaps_max().saturating_sub(self.pieces());
+        self.absent.iter().take(room).for_each(|range| _ = acked.insert(range));
         self.cursors.insert(id, CursorState { name, acked, state: None });
         self.next_cursor = self.next_cursor.max(id.saturating_add(1));
+    }
+
+    /// Into how many pieces the seqs fall that all cursors have acknowledged.
+    fn pieces(&self) -> usize {
+        self.cursors.values().map(|cursor| cursor.acked.pieces()).sum()
+    }
+
+    fn gaps_max(&self) -> usize {
+        Geometry::new(self.bytes_max).gaps_max
     }
 
     fn apply_cursor(&mut self, change: &CursorChange) {
         match change {
             CursorChange::Made { id, name, start } => {
-                let mut acked = self.absent.clone();
-                // What it was to begin with may have been reclaimed while its record waited.
-                let oldest = self.segments.first().map_or(1, |segment| segment.first_seq);
-                acked.insert(SeqRange::new(1, oldest.max(*start)));
-                self.cursors.insert(*id, CursorState { name: name.clone(), acked, state: None });
-                self.next_cursor = self.next_cursor.max(id.saturating_add(1));
+                self.begin_cursor(*id, name.clone(), *start);
             }
             CursorChange::Removed { id } => {
                 self.cursors.remove(id);
@@ -236,21 +247,37 @@ impl State {
     /// No cursor will see `range`; how many of its seqs some cursor had still to see.
     fn make_absent(&mut self, range: SeqRange) -> u64 {
         self.next_seq = self.next_seq.max(range.end);
+        let missed = self.pass_over(range);
+        self.make_unavailable(range);
+        if self.cursors.is_empty() { range.len() } else { missed }
+    }
+
+    /// All cursors pass over `range`; how many of its seqs some cursor had still to see. When their
+    /// sets would fall into too many pieces it stays before them: a take that comes there finds it
+    /// absent, and passes it with what it acknowledges.
+    pub(crate) fn pass_over(&mut self, range: SeqRange) -> u64 {
+        let (most, mut pieces) = (self.gaps_max(), self.pieces());
         let mut missed = 0;
         for cursor in self.cursors.values_mut() {
+            let before = cursor.acked.pieces();
             missed = missed.max(cursor.acked.insert(range));
+            let after = cursor.acked.pieces();
+            if after > before && pieces >= most {
+                // It touches nothing that was there.
+                cursor.acked.remove(range);
+            } else {
+                pieces = pieces - before + after;
+            }
         }
-        if self.cursors.is_empty() {
-            missed = range.len();
-        }
-        self.make_unavailable(range);
         missed
     }
 
-    /// No cursor that is made from now on will see `range`.
+    /// No cursor that is made from now on will see `range`. Beyond so many pieces the oldest are
+    /// forgotten, and would be noticed once more by a cursor made at the oldest event.
     pub(crate) fn make_unavailable(&mut self, range: SeqRange) {
+        let most = Geometry::new(self.bytes_max).absent_max;
         self.absent.insert(range);
-        while self.absent.pieces() > ABSENT_KEPT {
+        while self.absent.pieces() > most {
             self.absent.pop_front(u64::MAX);
         }
     }
@@ -273,6 +300,12 @@ impl State {
             return !self.absent.covers(range);
         }
         self.cursors.values().any(|cursor| !cursor.acked.covers(range))
+    }
+
+    /// Whether some cursor has something of `range` still to acknowledge that is not known to be
+    /// absent.
+    pub(crate) fn expects(&self, range: SeqRange) -> bool {
+        self.needs(range) && !self.absent.covers(range)
     }
 
     /// How many events wait on the cursor that has most of them before it.

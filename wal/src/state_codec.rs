@@ -178,3 +178,101 @@ fn encode_set(set: &RangeSet, out: &mut Vec<u8>) {
 fn decode_set(read: &mut Read) -> Option<RangeSet> {
     Some(decode_ranges(read)?.into_iter().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Geometry;
+    use crate::ranges::SeqRange;
+    use crate::record::LossReason;
+    use crate::state::{DAMAGED_KEPT, LOSSES_KEPT};
+
+    fn pieces(count: usize) -> RangeSet {
+        (1..=count as u64).map(|n| SeqRange::new(3 * n, 3 * n + 1)).collect()
+    }
+
+    /// A name of that length for each number.
+    fn name(number: usize, len: usize) -> String {
+        format!("{number:0len$}")
+    }
+
+    /// With all that its limits have room for.
+    fn largest(bytes_max: u64) -> State {
+        let geometry = Geometry::new(bytes_max);
+        let mut state = State::new([7; 16], bytes_max);
+        let split = geometry.fragments_max + geometry.gaps_max.div_ceil(geometry.cursors_max) + 2;
+        for id in 0..geometry.cursors_max {
+            let name = name(id, crate::options::CURSOR_NAME_BYTES_MAX);
+            let cursor = CursorState { name, acked: pieces(split), state: None };
+            state.cursors.insert(id as u32, cursor);
+        }
+        let first = state.cursors.get_mut(&0).expect("a cursor");
+        first.state = Some(vec![1; geometry.table_bytes_max].into());
+        let len = (geometry.table_bytes_max / geometry.producers_max - 10).max(5);
+        for number in 0..(geometry.table_bytes_max / (len + 10)).min(geometry.producers_max) {
+            state.producers.insert(name(number, len), u64::MAX);
+        }
+        for number in 0..geometry.table_bytes_max / 16 {
+            state.positions.insert(name(number, 9), Bytes::from_static(b"1"));
+        }
+        state.absent = pieces(geometry.absent_max);
+        let loss = Loss {
+            reason: LossReason::Damaged,
+            seqs: SeqRange::new(1, 2),
+            lsns: (1, 2),
+            segment: 1,
+            offset_bytes: 0,
+            len_bytes: 1,
+            noticed_us: 0,
+        };
+        state.ledger.recent = vec![loss; LOSSES_KEPT];
+        state.damaged = vec![Damaged { segment: 1, offset_bytes: 0, len_bytes: 1 }; DAMAGED_KEPT];
+        state.segments = (1..=geometry.segments_max)
+            .map(|id| LiveSegment { id, salt: 1, first_seq: id, first_lsn: id })
+            .collect();
+        state
+    }
+
+    #[test]
+    fn the_largest_state_fits_twice_and_into_a_checkpoint_whatever_the_limit() {
+        for shift in 20..=42 {
+            for bytes_max in [1u64 << shift, (2 << shift) - 1, (1 << shift) + (1 << (shift - 1))] {
+                let (geometry, state) = (Geometry::new(bytes_max), largest(bytes_max));
+                let mut bytes = Vec::new();
+                state.encode(&mut bytes);
+                let len = bytes.len() as u64;
+                assert!(len + 256 <= geometry.checkpoint_bytes, "{bytes_max}: {len} bytes");
+                // What `open` asks for, so that it never refuses its own channel.
+                assert!(8 * len <= geometry.segment_bytes.max(256 << 10), "{bytes_max}: {len}");
+                let block = crate::format::block_bytes;
+                let all = 2 * block(bytes.len() + 12) + block(geometry.transaction_bytes_max + 64);
+                assert!(all + 2 * 4096 <= geometry.segment_bytes, "{bytes_max}: {len} bytes");
+                assert_eq!(State::decode(&mut Read::new(bytes.into())), Some(state));
+            }
+        }
+    }
+
+    #[test]
+    fn losses_split_a_state_into_only_so_many_pieces_and_absent_ones_are_kept() {
+        let geometry = Geometry::new(1 << 20);
+        let mut state = State::new([7; 16], 1 << 20);
+        for (id, name) in [(1, "one"), (2, "two")] {
+            let cursor = CursorState { name: name.to_owned(), ..CursorState::default() };
+            state.cursors.insert(id, cursor);
+        }
+        state.next_seq = 10_000;
+        for n in 1..1000 {
+            state.make_unavailable(SeqRange::new(3 * n, 3 * n + 1));
+            assert_eq!(state.pass_over(SeqRange::new(3 * n, 3 * n + 1)), 1);
+        }
+        let split: usize = state.cursors.values().map(|cursor| cursor.acked.pieces()).sum();
+        assert_eq!((split, state.absent.pieces()), (geometry.gaps_max, geometry.absent_max));
+        assert_eq!(state.absent.end(), 2998, "the newest");
+        // Nothing is expected of what is absent, though a take has still to pass it.
+        let last = SeqRange::new(2997, 2998);
+        assert!(state.needs(last) && !state.expects(last));
+        // What touches a piece splits nothing.
+        assert_eq!(state.pass_over(SeqRange::new(4, 5)), 1);
+        assert!(state.cursors.values().all(|cursor| cursor.acked.covers(SeqRange::new(3, 5))));
+    }
+}

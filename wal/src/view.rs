@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::cursor::LiveCursor;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ranges::SeqRange;
 use crate::record::{Ack, CursorChange, Record};
 use crate::signal::Slot;
 use crate::state::{CursorState, State};
@@ -47,13 +48,24 @@ impl View {
             }
             Record::Drop(dropped) => {
                 for &range in &dropped.ranges {
-                    self.cursors.values_mut().for_each(|cursor| cursor.absent(range));
+                    self.pass_over(range);
                 }
             }
             Record::Loss(loss) => {
-                self.cursors.values_mut().for_each(|cursor| cursor.absent(loss.seqs));
+                self.pass_over(loss.seqs);
             }
             Record::State(_) | Record::Seal(_) | Record::Optional(_) => {}
+        }
+    }
+
+    /// Seqs that nobody will see any more are not handed out, but by a cursor whose state has no
+    /// room to say so.
+    pub(crate) fn pass_over(&mut self, range: SeqRange) {
+        for (id, cursor) in &mut self.cursors {
+            let passed = self.state.cursors.get(id).is_some_and(|state| state.acked.covers(range));
+            if passed {
+                cursor.absent(range);
+            }
         }
     }
 

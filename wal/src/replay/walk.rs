@@ -358,7 +358,7 @@ impl Walk {
             // As the log's end, perhaps.
             let told = self.losses.iter().any(|loss| loss.segment == segment.id && !there);
             let seqs = SeqRange::new(segment.first_seq, end);
-            if there || told || !self.state.needs(seqs) {
+            if there || told || !self.state.expects(seqs) {
                 continue;
             }
             for seqs in known.missing_in(seqs) {
@@ -380,7 +380,7 @@ fn find(directory: &Directory, id: u64, salt: u64) -> Option<&Segment> {
 /// stands further on in the log.
 fn is_known(state: &State, loss: &Loss) -> bool {
     if !loss.seqs.is_empty() {
-        return !state.needs(loss.seqs);
+        return !state.expects(loss.seqs);
     }
     state.ledger.recent.iter().any(|known| known.lsns == loss.lsns)
 }

@@ -11,6 +11,7 @@ use crate::queue::{CommitSlot, PutWork, Receipt};
 use crate::record::Put;
 use crate::signal::Slot;
 use crate::sync::{Arc, lock};
+use crate::tables::Tables;
 
 use super::Commit;
 
@@ -100,33 +101,25 @@ impl PutTransaction {
     /// `TransactionTooLarge` if it does not fit.
     pub fn set_position(&mut self, key: &str, value: &[u8]) -> Result<()> {
         check_key("position key", key)?;
+        let before = self.put.positions.clone();
         self.put.positions.retain(|(other, _)| other != key);
         self.put.positions.push((key.to_owned(), Bytes::copy_from_slice(value)));
-        let most = self.engine.geometry.table_bytes_max;
-        let others: usize = {
-            let view = lock(&self.engine.view);
-            let mine = |key: &String| self.put.positions.iter().any(|(own, _)| own == key);
-            let kept = view.state.positions.iter().filter(|(key, _)| !mine(key));
-            kept.map(|(key, value)| key.len() + value.len() + 6).sum()
-        };
-        let mine: usize =
-            self.put.positions.iter().map(|(key, value)| key.len() + value.len() + 6).sum();
-        let outcome = if others + mine > most {
-            let text = format!(
-                "the positions of this channel would take {} bytes and may take {most}; remove \
-                 those of sources that are gone by setting them to nothing",
-                others + mine
-            );
-            Err(Error::new(ErrorKind::LimitReached, text))
-        } else if self.len_bytes() > self.engine.geometry.transaction_bytes_max {
-            Err(self.too_large(0, self.engine.geometry.transaction_bytes_max))
+        let most = self.engine.geometry.transaction_bytes_max;
+        let outcome = if self.len_bytes() > most {
+            Err(self.too_large(0, most))
         } else {
-            Ok(())
+            self.check_tables()
         };
         if outcome.is_err() {
-            self.put.positions.pop();
+            self.put.positions = before;
         }
         outcome
+    }
+
+    /// Whether the tables of the channel have room, as far as is known yet.
+    fn check_tables(&self) -> Result<()> {
+        let view = lock(&self.engine.view);
+        Tables::new(&view.state, &self.engine.geometry).admit_put(&self.put)
     }
 
     /// Makes the commit idempotent, over restarts as well: if a commit of this producer with this
@@ -140,24 +133,12 @@ impl PutTransaction {
     /// knows too many producers.
     pub fn set_producer(&mut self, producer: &str, sequence: u64) -> Result<()> {
         check_key("producer", producer)?;
-        {
-            let view = lock(&self.engine.view);
-            let known = &view.state.producers;
-            let geometry = &self.engine.geometry;
-            let bytes: usize = known.keys().map(|name| name.len() + 10).sum();
-            let full = known.len() >= geometry.producers_max
-                || bytes + producer.len() + 10 > geometry.table_bytes_max;
-            if full && !known.contains_key(producer) {
-                let text = format!(
-                    "the channel knows {} producers and has no room for {producer:?}; use the \
-                     name of one that is gone",
-                    known.len()
-                );
-                return Err(Error::new(ErrorKind::LimitReached, text));
-            }
+        let before = self.put.producer.replace((producer.to_owned(), sequence));
+        let outcome = self.check_tables();
+        if outcome.is_err() {
+            self.put.producer = before;
         }
-        self.put.producer = Some((producer.to_owned(), sequence));
-        Ok(())
+        outcome
     }
 
     /// Says when its events lose their worth, in microseconds since 1970. The channel keeps the
@@ -190,9 +171,10 @@ impl PutTransaction {
     ///
     /// # Errors
     ///
-    /// `Full` after the channel's put timeout; `OutOfSequence`; `Closed`; `InDoubt` when the disk
-    /// failed and so did going on elsewhere; `Failed` when that happened before. In all cases but
-    /// `InDoubt` nothing was added.
+    /// `Full` after the channel's put timeout; `LimitReached` if other commits have used up the
+    /// room for its position or producer in the meantime; `OutOfSequence`; `Closed`; `InDoubt`
+    /// when the disk failed and so did going on elsewhere; `Failed` when that happened before. In
+    /// all cases but `InDoubt` nothing was added.
     pub fn commit(self) -> Result<Receipt> {
         let engine = self.engine.clone();
         if let Some(receipt) = self.committed_before() {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::engine::Shared;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::queue::{CommitSlot, ControlWork, Receipt};
 use crate::ranges::RangeSet;
 use crate::record::{Ack, Record};
 use crate::signal::{Slot, Woken};
 use crate::sync::{Arc, lock};
+use crate::tables::Tables;
 
 use super::Commit;
 
@@ -123,18 +124,9 @@ impl TakeTransaction {
     ///
     /// `LimitReached` if the states of all cursors together would be too large.
     pub fn set_state(&mut self, state: &[u8]) -> Result<()> {
-        let most = self.engine.geometry.table_bytes_max;
-        let others: usize = {
+        {
             let view = lock(&self.engine.view);
-            let others = view.state.cursors.iter().filter(|(id, _)| **id != self.cursor);
-            others.map(|(_, cursor)| cursor.state.as_ref().map_or(0, Bytes::len)).sum()
-        };
-        if others + state.len() > most {
-            let text = format!(
-                "the states of this channel's cursors would take {} bytes and may take {most}",
-                others + state.len()
-            );
-            return Err(Error::new(ErrorKind::LimitReached, text));
+            Tables::new(&view.state, &self.engine.geometry).admit_state(self.cursor, state)?;
         }
         self.state = Some(Bytes::copy_from_slice(state));
         Ok(())
@@ -145,7 +137,9 @@ impl TakeTransaction {
     /// # Errors
     ///
     /// `Closed`, `NoSuchCursor`, or `Failed`: nothing was acknowledged, the events come again
-    /// after the next open. `InDoubt`: whether they do shows then.
+    /// after the next open. `InDoubt`: whether they do shows then. `LimitReached` if other commits
+    /// have used up the room for its state in the meantime: the events come again, as after a
+    /// rollback.
     pub fn commit(mut self) -> Result<Receipt> {
         let slot: Arc<CommitSlot> = Slot::new();
         let Some(work) = self.work(&slot, true)? else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use forebay_wal::fs::sim::Survive;
 use forebay_wal::{Background, Channel, CursorStart, Error, ErrorKind, Options, SyncClass};
 
-use forebay_proof::lab::{Lab, ack, drain, for_seeds, peek, put, seqs};
+use forebay_proof::lab::{Lab, PUT, ack, blocks, drain, for_seeds, peek, put, seqs};
 use forebay_proof::model::{DIR, Dice, event, id_of, options};
 
 const LIMIT: u64 = 1 << 20;
@@ -488,4 +488,173 @@ fn p6_a_new_cursor_passes_what_was_reclaimed_behind_a_held_event_without_a_loss(
     assert!((id..id + 10).all(|id| late.iter().any(|(_, late)| *late == id)), "{late:?}");
     channel.tend();
     assert_eq!(channel.stats().losses, 0, "{:?}", channel.stats().recent_losses);
+}
+
+#[test]
+fn p7_p9_open_transactions_do_not_pass_the_limits_of_the_tables_together() {
+    let lab = Lab::new(1).with(plain());
+    let channel = lab.open();
+    // Each of them alone has room for its position.
+    let open: Vec<_> = (0..100)
+        .map(|number| {
+            let mut put = channel.put_transaction();
+            put.put(&event(1)).expect("it fits");
+            let room = put.set_position(&format!("source {number}"), &[1; 1900]);
+            (put, room)
+        })
+        .filter(|(_, room)| room.is_ok())
+        .collect();
+    for (put, _) in open {
+        if let Err(error) = put.commit() {
+            let kind = error.kind();
+            assert!(matches!(kind, ErrorKind::LimitReached | ErrorKind::Full), "{error}");
+        }
+    }
+    lab.idle(&channel);
+    channel.close();
+    lab.open().close();
+}
+
+#[test]
+fn p4_p7_p9_open_transactions_do_not_bring_in_more_producers_than_there_may_be() {
+    let lab = Lab::new(1).with(plain());
+    let channel = lab.open();
+    let name = |number: u64| format!("{number:0300}");
+    let open: Vec<_> = (1..100)
+        .map(|number| {
+            let mut put = channel.put_transaction();
+            put.put(&event(number)).expect("it fits");
+            put.set_producer(&name(number), 1).expect("alone it has room");
+            (number, put)
+        })
+        .collect();
+    let mut known = 0;
+    for (number, put) in open {
+        match put.commit() {
+            Ok(_) => known = number,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::LimitReached, "{error}"),
+        }
+    }
+    assert!((3..50).contains(&known), "{known}");
+    // Those that are known go on; of a refused one nothing is there.
+    let mut again = channel.put_transaction();
+    again.put(&event(200)).expect("it fits");
+    again.set_producer(&name(1), 2).expect("it is known");
+    again.commit().expect("it is known");
+    let expected: Vec<u64> = (1..=known).chain([200]).collect();
+    lab.idle(&channel);
+    drop(channel);
+    let seen: Vec<u64> = peek(&lab.open(), "main").iter().map(|(_, id)| *id).collect();
+    assert_eq!(seen, expected);
+}
+
+/// They stand in line while the channel is full, and go into one block when it has room.
+#[test]
+fn p4_p9_of_puts_in_one_block_only_the_one_that_passes_a_limit_is_refused() {
+    let lab = Lab::new(1).with(plain());
+    let channel = lab.open();
+    fill(&lab, &channel, 1);
+    let in_line = |id: u64, position: Option<&str>, producer: Option<u64>| {
+        let mut put = channel.put_transaction();
+        put.set_wait(Duration::from_secs(3600));
+        put.put(&event(id)).expect("it fits");
+        if let Some(key) = position {
+            put.set_position(key, &[1; 1500]).expect("alone it has room");
+        }
+        if let Some(sequence) = producer {
+            put.set_producer("producer", sequence).expect("there is room");
+        }
+        put.commit_async()
+    };
+    let first = in_line(10_001, Some("a"), None);
+    let refused = in_line(10_002, Some("b"), Some(1));
+    let behind = in_line(10_003, None, Some(2));
+    let last = in_line(10_004, None, None);
+    let mut seen = drain(&channel, "main");
+    lab.idle(&channel);
+    first.wait().expect("it was the first");
+    assert_eq!(refused.wait().expect_err("no room").kind(), ErrorKind::LimitReached);
+    assert_eq!(behind.wait().expect_err("too early").kind(), ErrorKind::OutOfSequence);
+    last.wait().expect("it has no position");
+    let early = in_line(10_003, None, Some(2)).wait().expect_err("still too early");
+    assert_eq!(early.kind(), ErrorKind::OutOfSequence);
+    in_line(10_002, None, Some(1)).wait().expect("without a position it fits");
+    in_line(10_003, None, Some(2)).wait().expect("now it is its turn");
+    seen.extend(drain(&channel, "main"));
+    let seen: Vec<u64> = seen.iter().map(|(_, id)| *id).filter(|id| *id > 10_000).collect();
+    assert_eq!(seen, [10_001, 10_004, 10_002, 10_003]);
+    assert_eq!(channel.position("b"), None);
+    let shrinks = in_line(10_005, Some("a"), None);
+    shrinks.wait().expect("what is there is replaced");
+}
+
+#[test]
+fn p4_p9_a_take_whose_state_has_no_room_any_more_is_as_if_rolled_back() {
+    let lab = Lab::new(1).with(plain().cursor("main").cursor("second"));
+    let channel = lab.open();
+    put(&channel, 1..11).expect("there is room");
+    let open = ["main", "second"].map(|cursor| {
+        let mut take = channel.take_transaction(cursor).expect("a take");
+        assert_eq!(take.take_many(4, usize::MAX).expect("events").len(), 4);
+        take.set_state(&[7; 1500]).expect("alone it has room");
+        take
+    });
+    let [main, second] = open;
+    main.commit().expect("it was the first");
+    assert_eq!(second.commit().expect_err("no room").kind(), ErrorKind::LimitReached);
+    assert_eq!(peek(&channel, "main").len(), 6);
+    assert_eq!(peek(&channel, "second").len(), 10, "they come again");
+    let mut take = channel.take_transaction("second").expect("a take");
+    assert_eq!(take.take_many(4, usize::MAX).expect("events").len(), 4);
+    take.set_state(&[8; 500]).expect("there is room");
+    take.commit().expect("a shorter one");
+    assert_eq!(ack(&channel, "second", 2).len(), 2);
+    drop(channel);
+    let channel = lab.open();
+    assert_eq!((peek(&channel, "main").len(), peek(&channel, "second").len()), (6, 4));
+    let stats = channel.stats();
+    assert!(stats.cursors.iter().all(|cursor| cursor.in_flight == 0), "{stats:?}");
+}
+
+/// More than a State tells one by one to the cursors that are there.
+#[test]
+fn p6_what_many_damaged_blocks_cost_is_told_once_however_many_cursors_come_by() {
+    let lab = Lab::new(3).with(plain().cursor("main").cursor("second"));
+    let channel = lab.open();
+    for id in 1..=110 {
+        put(&channel, [id]).expect("there is room");
+    }
+    lab.idle(&channel);
+    drop(channel);
+    let mut lost = BTreeSet::new();
+    for path in lab.segments() {
+        let found = blocks(&lab.fs.read_file(&path));
+        for block in found.iter().filter(|block| block.has(PUT) && block.seqs.0 % 3 == 0) {
+            if block.seqs.0 < 108 {
+                lab.fs.flip_bit(&path, block.offset + 100, 3);
+                lost.insert(block.seqs.0);
+            }
+        }
+    }
+    assert!(lost.len() > 30, "{lost:?}");
+    lab.fs.drop_cache();
+    let mut channel = lab.open();
+    let expected: BTreeSet<u64> = (1..=110).filter(|seq| !lost.contains(seq)).collect();
+    for reopen in [false, true] {
+        for cursor in ["main", "second", "late", "later"] {
+            assert_eq!(seqs(&peek(&channel, cursor)), expected, "{cursor}");
+            lab.idle(&channel);
+            let stats = channel.stats();
+            let told = (stats.losses, stats.lost_events);
+            assert_eq!(told, (lost.len() as u64, lost.len() as u64), "{cursor}, {reopen}");
+        }
+        drop(channel);
+        channel = lab.open();
+    }
+    for cursor in ["main", "second", "late", "later"] {
+        assert_eq!(seqs(&drain(&channel, cursor)), expected, "{cursor}");
+    }
+    lab.idle(&channel);
+    assert_eq!(channel.stats().segments_live, 1);
+    assert_eq!(channel.stats().losses, lost.len() as u64);
 }

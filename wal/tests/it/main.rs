@@ -18,6 +18,7 @@ mod full_disk;
 mod in_doubt;
 mod limits;
 mod os_disk;
+mod quarantine;
 mod sim_damage;
 mod sim_disk;
 mod stale;
