@@ -28,6 +28,8 @@ pub(crate) struct Directory {
     pub(crate) orphans: Vec<String>,
     /// Segments that were being made.
     pub(crate) temporaries: Vec<String>,
+    /// Segments that stand under the head of another one.
+    pub(crate) misheaded: Vec<u64>,
     /// The channel, if any segment says which.
     pub(crate) uuid: Option<Uuid>,
     /// Every name that stands there, so that no new file takes the place of another.
@@ -63,6 +65,7 @@ impl Directory {
                 Some((uuid, segment)) => found.keep(uuid, segment),
                 None => Some(entry.name.clone()),
             };
+            found.misheaded.extend(orphan.is_none().then_some(id));
             found.orphans.extend(orphan);
         }
         Ok(found)

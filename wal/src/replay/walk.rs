@@ -168,6 +168,10 @@ impl Walk {
         }
         self.state.next_lsn = header.next_lsn();
         self.state.next_seq = self.state.next_seq.max(header.next_seq_after);
+        if header.sync_class != 0 && self.state.next_seq > self.state.seq_reserved {
+            // The State that had reserved them is lost, and may have reserved so many.
+            self.state.seq_reserved = self.state.next_seq + SEQS_RESERVED;
+        }
         self.state.generation = header.generation;
         self.state.generation_lsn = header.generation_lsn;
         self.at = (stretch.segment.id, found.end());

@@ -368,3 +368,42 @@ fn p7_what_stands_in_a_segment_without_a_readable_block_is_kept_though_no_state_
         assert!(kept.values().any(|held| *held == noise), "{segments}: {:?}", kept.keys());
     }
 }
+
+#[test]
+fn p4_no_seq_is_used_again_when_the_states_that_reserved_it_are_damaged() {
+    let class = SyncClass::Interval(Duration::from_millis(100));
+    let lab = Lab::new(12).with(options(class));
+    put(&lab.open(), [2]).expect("there is room");
+    let channel = lab.open();
+    put(&channel, [3]).expect("there is room");
+    lab.clock.advance(Duration::from_millis(150));
+    put(&channel, [4]).expect("there is room");
+    let last = put(&channel, [5]).expect("there is room").first_seq;
+    let lab = copy_of(&lab.on(lab.fs.image(Survive::Nothing)), true);
+    let path = lab.segments().swap_remove(0);
+    let found = blocks(&lab.fs.read_file(&path));
+    assert!(found.iter().all(|block| block.seqs.1 <= last), "the last put is not synced");
+    let states = found.iter().filter(|block| block.generation == 2 && block.records == 0);
+    assert_eq!(states.clone().count(), 2);
+    states.for_each(|block| lab.fs.zero_sectors(&path, block.offset..block.end()));
+    let channel = lab.open();
+    peek(&channel, "main");
+    let next = put(&channel, [6]).expect("there is room").first_seq;
+    assert!(next > last, "seq {next} is used again, the last was {last}");
+}
+
+#[test]
+fn p6_a_segment_under_the_head_of_a_later_one_stays_though_that_one_goes_first() {
+    let (lab, early, used, _) = filled(SyncClass::Commit, 2);
+    let [first, second] = &used[..] else { panic!("{used:?}") };
+    lab.fs.misplace_write(second, 0..128, &early, (first, 0));
+    lab.fs.lose_write(second, 0..128, &early);
+    let channel = lab.open();
+    let seen = peek(&channel, "main");
+    assert_eq!(losses(&channel), []);
+    drop(channel);
+    lab.fs.remove_quietly(second);
+    let channel = lab.open();
+    let still = peek(&channel, "main");
+    assert!(!still.is_empty() && seen.starts_with(&still), "{still:?}");
+}
