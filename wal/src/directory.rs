@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::checkpoint::Checkpoint;
 use crate::env::Env;
@@ -27,6 +28,8 @@ pub(crate) struct Directory {
     pub(crate) orphans: Vec<String>,
     /// Segments that were being made.
     pub(crate) temporaries: Vec<String>,
+    /// Segments that stand under the head of another one.
+    pub(crate) misheaded: Vec<u64>,
     /// The channel, if any segment says which.
     pub(crate) uuid: Option<Uuid>,
     /// Every name that stands there, so that no new file takes the place of another.
@@ -54,13 +57,27 @@ impl Directory {
                 Name::Own | Name::Foreign => {}
             }
         }
-        found.adopt(known, checkpoints);
+        let refused = found.adopt(known, checkpoints);
+        for entry in entries.iter().filter(|entry| refused.contains(&entry.name)) {
+            let Name::Segment(id) = names::parse(&entry.name) else { continue };
+            // The disk put the head of another segment here: what stands behind it is still this one's.
+            let orphan = match by_block(env, dir, id, entry)? {
+                Some((uuid, segment)) => found.keep(uuid, segment),
+                None => Some(entry.name.clone()),
+            };
+            found.misheaded.extend(orphan.is_none().then_some(id));
+            found.orphans.extend(orphan);
+        }
         Ok(found)
     }
 
     /// Keeps the segments of the channel that the checkpoints, or else most segments, name; the
-    /// rest are orphans.
-    fn adopt(&mut self, mut known: Vec<(Uuid, Segment)>, checkpoints: &[Checkpoint]) {
+    /// names of the rest.
+    fn adopt(
+        &mut self,
+        mut known: Vec<(Uuid, Segment)>,
+        checkpoints: &[Checkpoint],
+    ) -> Vec<String> {
         let mut votes: BTreeMap<Uuid, usize> = BTreeMap::new();
         for checkpoint in checkpoints {
             *votes.entry(checkpoint.state.uuid).or_default() += CHECKPOINT_VOTES;
@@ -71,13 +88,20 @@ impl Directory {
         self.uuid = votes.into_iter().max_by_key(|(_, count)| *count).map(|(uuid, _)| uuid);
         // Of two files with one id, the one whose name says the same comes first.
         known.sort_by_key(|(_, segment)| names::segment(segment.id) != segment.name);
+        let mut refused = Vec::new();
         for (uuid, segment) in known {
-            if Some(uuid) == self.uuid && !self.segments.contains_key(&segment.id) {
-                self.segments.insert(segment.id, segment);
-            } else {
-                self.orphans.push(segment.name);
-            }
+            refused.extend(self.keep(uuid, segment));
         }
+        refused
+    }
+
+    /// Keeps a segment, or gives the file's name back: it is another channel's, or the id is taken.
+    fn keep(&mut self, uuid: Uuid, segment: Segment) -> Option<String> {
+        if Some(uuid) != self.uuid || self.segments.contains_key(&segment.id) {
+            return Some(segment.name);
+        }
+        self.segments.insert(segment.id, segment);
+        None
     }
 
     /// The highest id that any header speaks of.
@@ -89,44 +113,25 @@ impl Directory {
 /// Which segment a file is, by its header or, if that is damaged, by a block that names it.
 fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uuid, Segment)>> {
     let path = names::path(dir, &entry.name);
-    let fail = |error: io::Error| Error::io(format!("read {}", path.display()), error);
-    let file = match env.fs.open(&path, Mode::Read) {
-        Ok(file) => file,
-        // It was renamed under a reader beside a live owner.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(error)),
-    };
-    let segment = |id, salt, len_bytes, written, known| Segment {
-        id,
-        salt,
-        len_bytes,
-        written,
-        poisoned: false,
-        cut_short: false,
-        known,
-        name: entry.name.clone(),
-        file: None,
-    };
-    let whole_bytes = entry.len_bytes - entry.len_bytes % BLOCK_ALIGN;
-    let by_block = || -> Result<Option<(Uuid, Segment)>> {
-        let block = named_by_block(&*file, id).map_err(fail)?;
-        let len_bytes = whole_bytes.min(*SEGMENT_BYTES.end());
-        Ok(block.map(|block| (block.uuid, segment(id, block.salt, len_bytes, false, (0, 0)))))
-    };
-    match read_header(&*file).map_err(fail)? {
+    let Some(file) = open_file(env, &path)? else { return Ok(None) };
+    match read_header(&*file).map_err(|error| read_failed(&path, error))? {
         SegmentHeaderScan::Valid(header) => {
             // Ids rise: the disk lost the write of this header, or put another file's here.
             if header.id < id
-                && let Some(found) = by_block()?
+                && let Some(found) = by_block(env, dir, id, entry)?
             {
                 return Ok(Some(found));
             }
+            let whole_bytes = entry.len_bytes - entry.len_bytes % BLOCK_ALIGN;
             let len_bytes = header.len_bytes.min(whole_bytes);
-            let known = (header.durable_lsn, header.next_seq);
-            let written = header.lap > 0;
-            let segment = segment(header.id, header.salt, len_bytes, written, known);
-            let cut_short = len_bytes < header.len_bytes;
-            Ok(Some((header.uuid, Segment { cut_short, ..segment })))
+            let segment = Segment {
+                salt: header.salt,
+                written: header.lap > 0,
+                cut_short: len_bytes < header.len_bytes,
+                known: (header.durable_lsn, header.next_seq),
+                ..bare(header.id, entry, len_bytes)
+            };
+            Ok(Some((header.uuid, segment)))
         }
         SegmentHeaderScan::Newer(version) => Err(Error::new(
             ErrorKind::NewerVersion,
@@ -136,8 +141,49 @@ fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uui
                 path.display()
             ),
         )),
-        SegmentHeaderScan::Bad => by_block(),
+        SegmentHeaderScan::Bad => by_block(env, dir, id, entry),
     }
+}
+
+/// The segment that a file's label says, if a block in it says so too.
+fn by_block(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uuid, Segment)>> {
+    let path = names::path(dir, &entry.name);
+    let Some(file) = open_file(env, &path)? else { return Ok(None) };
+    let block = named_by_block(&*file, id).map_err(|error| read_failed(&path, error))?;
+    let whole_bytes = entry.len_bytes - entry.len_bytes % BLOCK_ALIGN;
+    let len_bytes = whole_bytes.min(*SEGMENT_BYTES.end());
+    Ok(block.map(|block| {
+        let segment = Segment { salt: block.salt, ..bare(id, entry, len_bytes) };
+        (block.uuid, segment)
+    }))
+}
+
+/// A segment of which nothing but its place is known.
+fn bare(id: u64, entry: &Entry, len_bytes: u64) -> Segment {
+    Segment {
+        id,
+        salt: 0,
+        len_bytes,
+        written: false,
+        poisoned: false,
+        cut_short: false,
+        known: (0, 0),
+        name: entry.name.clone(),
+        file: None,
+    }
+}
+
+/// Opens a file, unless it was renamed under a reader beside a live owner.
+fn open_file(env: &Env, path: &Path) -> Result<Option<Arc<dyn File>>> {
+    match env.fs.open(path, Mode::Read) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(read_failed(path, error)),
+    }
+}
+
+fn read_failed(path: &Path, error: io::Error) -> Error {
+    Error::io(format!("read {}", path.display()), error)
 }
 
 /// A valid block proves its segment.

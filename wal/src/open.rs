@@ -9,7 +9,7 @@ use crate::directory::Directory;
 use crate::engine::{Care, Engine, News};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{RECORD_HEADER_LEN, SMALL_BLOCK_BYTES, STATE_OFFSET, block_bytes};
+use crate::format::{RECORD_HEADER_LEN, SMALL_BLOCK_BYTES, STATE_OFFSET, Uuid, block_bytes};
 use crate::fs::{Lock, Mode};
 use crate::log::{Log, Written};
 use crate::names;
@@ -58,6 +58,7 @@ pub(crate) fn open(dir: &Path, options: Options, env: Env) -> Result<Engine> {
     let geometry = Geometry::new(recovered.state.bytes_max);
     check_state_fits(dir, &recovered.state, &geometry)?;
     let trouble = set_aside(&env, dir, &directory);
+    mend_headers(&env, dir, recovered.state.uuid, &directory)?;
     let segments = table(&recovered, &directory, &geometry);
     let engine = build(env, dir, options, geometry, recovered, segments, owner)?;
     // The log does without the checkpoints from here on.
@@ -222,6 +223,16 @@ fn set_aside(env: &Env, dir: &Path, directory: &Directory) -> Option<String> {
         }
     }
     trouble
+}
+
+/// Segments whose own header was written over have one again before anything else changes.
+fn mend_headers(env: &Env, dir: &Path, uuid: Uuid, directory: &Directory) -> Result<()> {
+    for segment in directory.misheaded.iter().filter_map(|id| directory.segments.get(id)) {
+        segment::mend_header(env, dir, uuid, segment).map_err(|error| {
+            Error::io(format!("write the header of segment {}", segment.name), error)
+        })?;
+    }
+    Ok(())
 }
 
 /// Sorts the segments: live ones are listed by the State, those behind the log's end are spares,

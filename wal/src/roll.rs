@@ -176,6 +176,11 @@ impl Engine {
 
     /// Writes the State into the log, so that segments that nothing needs become free.
     pub(crate) fn write_snapshot(&self, log: &mut Log) -> Result<()> {
+        // It vouches for all that it follows: segments that it leaves out are used again, so that
+        // damage before it must not look like a hole that a power cut left.
+        if let Err(error) = log.sync() {
+            return self.leave_poisoned(log, &error);
+        }
         let mut state = self.state_now(log);
         drop_unneeded(&mut state, log.active.id);
         let mut body = Body::default();

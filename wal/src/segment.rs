@@ -56,6 +56,24 @@ pub(crate) fn write_header(file: &dyn File, header: &SegmentHeader) -> io::Resul
     write_all_at(file, &mut [IoSlice::new(&sector)], 0)
 }
 
+/// Writes the header of a segment anew: another one's stands there, and would count as soon as that
+/// other one is gone.
+pub(crate) fn mend_header(env: &Env, dir: &Path, uuid: Uuid, segment: &Segment) -> io::Result<()> {
+    let header = SegmentHeader {
+        uuid,
+        id: segment.id,
+        salt: segment.salt,
+        len_bytes: segment.len_bytes,
+        lap: u32::from(segment.written),
+        made_us: env.clock.wall_us(),
+        durable_lsn: segment.known.0,
+        next_seq: segment.known.1,
+    };
+    let file = env.fs.open(&names::path(dir, &segment.name), Mode::ReadWrite)?;
+    write_header(&*file, &header)?;
+    file.sync_data()
+}
+
 /// Reads a segment's header.
 pub(crate) fn read_header(file: &dyn File) -> io::Result<SegmentHeaderScan> {
     let mut head = [0; SEGMENT_HEADER_LEN];

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use forebay_proof::mutants::{MUTANTS, try_all};
+use forebay_proof::verdicts::{self, Fate, Where};
 use forebay_proof::worlds::Slice;
 use forebay_proof::{campaign, shrink, worlds};
 
@@ -12,11 +13,14 @@ const USAGE: &str = "\
 usage: forebay-proof cuts --seeds FROM..TO [--threads N] [--json]
        forebay-proof mutants [--all] [--work DIR] [NAME ...]
        forebay-proof worlds [--steps N] [--one-of N] [--seed S] [--threads N] [--json]
-cuts    lives through the random script of each seed, with power cuts
-worlds  goes through all sequences of up to N steps (4), every power cut, every change left or
+       forebay-proof verdicts --images N [--seed S] [--json]
+cuts      lives through the random script of each seed, with power cuts
+worlds    goes through all sequences of up to N steps (4), every power cut, every change left or
         taken; --one-of takes a part of the sequences only
 mutants breaks the engine in named ways, in a copy of the sources, and runs the tests that must
         turn red, or with --all every test of the log
+verdicts  opens N disks that were damaged, torn or both, from the lives of seed S on, and holds what
+        becomes of each event against the truth
 exit codes: 0 all holds, 1 a violation was found, 2 usage";
 
 /// What was asked for.
@@ -25,13 +29,14 @@ struct Args {
     threads: usize,
     json: bool,
     slice: Slice,
+    images: u64,
 }
 
 impl Args {
     fn parse(args: &[String]) -> Result<Args, String> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let slice = Slice { steps_max: 4, one_of: 1, seed: 1 };
-        let mut parsed = Args { seeds: 0..0, threads, json: false, slice };
+        let mut parsed = Args { seeds: 0..0, threads, json: false, slice, images: 0 };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             if arg == "--json" {
@@ -51,6 +56,7 @@ impl Args {
                 "--threads" => parsed.threads = number(value)? as usize,
                 "--steps" => parsed.slice.steps_max = number(value)? as usize,
                 "--one-of" => parsed.slice.one_of = number(value)?,
+                "--images" => parsed.images = number(value)?,
                 "--seed" => parsed.slice.seed = number(value)?,
                 _ => return Err(format!("{arg} is not known")),
             }
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
     let run = match command.as_str() {
         "cuts" => cuts,
         "worlds" => all_worlds,
+        "verdicts" => all_verdicts,
         _ => {
             eprintln!("{command} is not known\n{USAGE}");
             return ExitCode::from(2);
@@ -175,4 +182,36 @@ fn all_worlds(args: &Args) -> bool {
     figures.extend(tally.families.iter().map(|(name, worlds)| (*name, *worlds)));
     print(args.json, &figures, &tally.violations);
     tally.violations.is_empty()
+}
+
+fn all_verdicts(args: &Args) -> bool {
+    let counts = verdicts::campaign(args.images, args.slice.seed);
+    if args.json {
+        let fates = counts.rows.values().flat_map(|(_, fates)| fates);
+        let sum = |place: Where, of: fn(&Fate) -> u64| -> u64 {
+            fates.clone().filter(|(at, _)| **at == place).map(|(_, fate)| of(fate)).sum()
+        };
+        let mut figures = vec![
+            ("images".to_owned(), counts.images),
+            ("torn".to_owned(), counts.torn),
+            ("torn_and_damaged".to_owned(), counts.torn_and_damaged),
+            ("called_corrupt".to_owned(), counts.called_corrupt),
+            ("wrong".to_owned(), counts.wrong),
+        ];
+        for place in [Where::Outside, Where::Window, Where::End] {
+            let name = format!("{place:?}").to_lowercase();
+            figures.push((format!("{name}_blocks"), sum(place, |fate| fate.blocks)));
+            figures.push((format!("{name}_served"), sum(place, |fate| fate.served)));
+            figures.push((format!("{name}_named"), sum(place, |fate| fate.named)));
+            figures.push((format!("{name}_told"), sum(place, |fate| fate.told)));
+            figures.push((format!("{name}_silent"), sum(place, |fate| fate.silent)));
+        }
+        let figures: Vec<(&str, u64)> =
+            figures.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        print(true, &figures, &counts.wrongs);
+    } else {
+        println!("{counts}");
+        counts.wrongs.iter().for_each(|wrong| eprintln!("{wrong}"));
+    }
+    counts.wrong == 0
 }

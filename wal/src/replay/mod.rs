@@ -181,7 +181,11 @@ pub(crate) fn replay(
     };
     let mut stretches = open_stretches(env, dir, directory, &start, mode)?;
     look_at_all(&mut stretches, &mut evidence, dir, writable)?;
+    let stateless = start.stateless;
     let mut walk = Walk::new(start, evidence, env.clock.wall_us(), writable);
+    if stateless {
+        walk.unreadable = start::unreadable(env, dir, directory)?;
+    }
     for index in 0..stretches.len() {
         if !walk.segment(&mut stretches[index], dir)? {
             walk.cut(&mut stretches[index..], dir)?;
@@ -239,6 +243,9 @@ fn look_at_all(
             }
         }
         let scan = look(whole)?;
+        // A torn block acknowledges nothing, but its header is whole: what it says of others holds,
+        // even where it is the first of a segment and no other stands there.
+        scan.broken.iter().for_each(|header| evidence.note_broken(header));
         if scan.blocks.is_empty() && index > 0 {
             continue;
         }
@@ -252,8 +259,6 @@ fn look_at_all(
         let (on_medium, cached) = scan.blocks.split_at(stretch.on_medium);
         on_medium.iter().for_each(|found| evidence.note(&found.header));
         cached.iter().for_each(|found| evidence.note_cached(&found.header));
-        // A torn block acknowledges nothing, but its header is whole: what it says of others holds.
-        scan.broken.iter().for_each(|header| evidence.note_broken(header));
         expect_more = ends_in_seal(stretch, &scan, dir)?;
         kept += scan.blocks.len();
         if kept <= BLOCKS_KEPT {

@@ -30,6 +30,8 @@ pub(super) struct Start {
     pub(super) durable_lsn: u64,
     /// Without any state: what of the first segment lies before the first block.
     pub(super) lost_bytes: u64,
+    /// Nothing but the blocks themselves is left to begin with.
+    pub(super) stateless: bool,
     pub(super) from_checkpoint: bool,
 }
 
@@ -68,6 +70,7 @@ fn from_checkpoint(checkpoint: &Checkpoint) -> Start {
         segment: checkpoint.segment,
         offset: checkpoint.offset_bytes,
         prev_crc: checkpoint.prev_crc,
+        stateless: false,
         from_checkpoint: true,
     }
 }
@@ -146,6 +149,7 @@ fn from_head(state: State, segment: &Segment, found: &Found) -> Start {
         segment: segment.id,
         offset: found.end(),
         prev_crc: found.crc,
+        stateless: false,
         from_checkpoint: false,
     }
 }
@@ -192,6 +196,22 @@ fn without_state(env: &Env, dir: &Path, directory: &Directory, writable: bool) -
         prev_crc: 0,
         durable_lsn: 0,
         lost_bytes,
+        stateless: true,
         from_checkpoint: false,
     })
+}
+
+/// The segments of which no block is readable and that look as if something had been written at
+/// their head.
+pub(super) fn unreadable(env: &Env, dir: &Path, directory: &Directory) -> Result<Vec<Segment>> {
+    let mut unreadable = Vec::new();
+    for segment in directory.segments.values() {
+        let file = segment.open(env, dir, Mode::Read)?;
+        let found = scan(&*file, segment.owner(), STATE_OFFSET, segment.len_bytes)
+            .map_err(|error| read_failed(dir, segment, error))?;
+        if found.blocks.is_empty() && (found.first_is_bad || !found.broken.is_empty()) {
+            unreadable.push(segment.clone());
+        }
+    }
+    Ok(unreadable)
 }

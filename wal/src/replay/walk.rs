@@ -35,6 +35,8 @@ pub(super) struct Walk {
     losses: Vec<Loss>,
     /// There was no State to start from, and none was met since.
     headless: Option<Loss>,
+    /// Then also: the segments that no block says anything of, and that are not empty.
+    pub(super) unreadable: Vec<Segment>,
     report: Report,
     now_us: i64,
     writable: bool,
@@ -55,6 +57,7 @@ impl Walk {
             end_is_gone: false,
             losses: Vec::new(),
             headless: None,
+            unreadable: Vec::new(),
             report,
             now_us,
             writable,
@@ -155,6 +158,7 @@ impl Walk {
                 records.iter().for_each(|record| self.state.apply(record));
                 if records.iter().any(|record| matches!(record, Record::State(_))) {
                     self.headless = None;
+                    self.unreadable.clear();
                 }
             }
             // A sound block with a record that this version cannot read.
@@ -170,6 +174,10 @@ impl Walk {
         }
         self.state.next_lsn = header.next_lsn();
         self.state.next_seq = self.state.next_seq.max(header.next_seq_after);
+        if header.sync_class != 0 && self.state.next_seq > self.state.seq_reserved {
+            // The State that had reserved them is lost, and may have reserved so many.
+            self.state.seq_reserved = self.state.next_seq + SEQS_RESERVED;
+        }
         self.state.generation = header.generation;
         self.state.generation_lsn = header.generation_lsn;
         self.at = (stretch.segment.id, found.end());
@@ -231,11 +239,13 @@ impl Walk {
     pub(super) fn finish(mut self, directory: &Directory) -> Recovered {
         let mut tail = directory.segments.contains_key(&self.at.0).then_some(self.at);
         self.end_is_gone = self.misses_its_end(directory);
-        if self.decide(None) == Decision::LoseTail {
+        let tail_is_lost = self.decide(None) == Decision::LoseTail;
+        if tail_is_lost {
             self.lose_tail(directory);
             // What is damaged stays where it is.
             tail = None;
         }
+        self.keep_unreadable(tail_is_lost);
         if self.unbelieved_seq > self.state.next_seq {
             let seqs = SeqRange::new(self.state.next_seq, self.unbelieved_seq);
             let loss = self.loss(LossReason::Unsynced, seqs, self.state.next_lsn, (self.at, 0));
@@ -260,6 +270,30 @@ impl Walk {
             losses: self.losses,
             report: self.report,
             state: self.state,
+        }
+    }
+
+    /// Where no State says which segments are live, what stood in one of which nothing can be read
+    /// is damage as well: it stays listed until its bytes are in quarantine.
+    fn keep_unreadable(&mut self, tail_is_lost: bool) {
+        let last = self.state.segments.last().map(|last| last.id);
+        for segment in std::mem::take(&mut self.unreadable) {
+            let place = self.state.segments.partition_point(|live| live.id < segment.id);
+            let next = self.state.segments.get(place).copied();
+            // Behind the log's end, or alone, it may be one that was just being begun.
+            let was_live = last.map_or(tail_is_lost, |last| segment.id < last);
+            if !was_live || next.is_some_and(|next| next.id == segment.id) {
+                continue;
+            }
+            let first_seq = next.map_or(self.state.next_seq, |next| next.first_seq);
+            let first_lsn = next.map_or(self.state.next_lsn, |next| next.first_lsn);
+            let none = SeqRange::new(first_seq, first_seq);
+            let len_bytes = segment.len_bytes.saturating_sub(STATE_OFFSET);
+            let place_lost = ((segment.id, STATE_OFFSET), len_bytes);
+            let loss = self.loss(LossReason::Damaged, none, self.state.next_lsn, place_lost);
+            self.losses.push(loss);
+            let live = LiveSegment { id: segment.id, salt: segment.salt, first_seq, first_lsn };
+            self.state.segments.insert(place, live);
         }
     }
 

@@ -1,14 +1,15 @@
 //! Torn or corrupt: thousands of damaged and torn disks, and the smallest of those that were once
 //! judged wrong.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay_proof::filled::{CURSORS, losses, named};
 use forebay_proof::lab::{Lab, SECTOR, ack, blocks, peek, put};
 use forebay_proof::model::{DIR, options};
 use forebay_proof::verdicts::{Where, campaign};
-use forebay_wal::SyncClass;
-use forebay_wal::fs::sim::Survive;
+use forebay_wal::fs::sim::{SimFs, Survive};
+use forebay_wal::{LossReason, SyncClass};
 
 #[test]
 fn p4_p6_p11_what_was_acknowledged_is_not_called_torn_nor_a_torn_tail_corrupt() {
@@ -71,7 +72,7 @@ fn p4_no_seq_is_used_again_when_the_newest_segment_is_gone_that_a_weaker_class_r
         last = put(&channel, [id]).expect("there is room").first_seq;
     }
     drop(channel);
-    let used = |path: &&std::path::PathBuf| !blocks(&lab.fs.read_file(path)).is_empty();
+    let used = |path: &&PathBuf| !blocks(&lab.fs.read_file(path)).is_empty();
     let newest = lab.segments().iter().rfind(used).expect("a segment").clone();
     lab.fs.remove_quietly(newest);
     let channel = lab.open();
@@ -81,7 +82,7 @@ fn p4_no_seq_is_used_again_when_the_newest_segment_is_gone_that_a_weaker_class_r
 }
 
 /// A channel with segments that have been through several laps, and an image of its first lap.
-fn after_laps() -> (Lab, forebay_wal::fs::sim::SimFs) {
+fn after_laps() -> (Lab, SimFs) {
     let lab = Lab::new(1);
     let channel = lab.open();
     let mut early = None;
@@ -126,8 +127,7 @@ fn p6_a_segment_header_whose_write_was_lost_or_landed_elsewhere_costs_nothing() 
         let lost = lab.copy();
         lost.fs.lose_write(path, 0..SECTOR, &early);
         costs_nothing(&lab, &lost, &format!("header of {} lost", path.display()));
-        // Files are in the order of their ids.
-        for other in used.iter().filter(|other| *other > path) {
+        for other in used.iter().filter(|other| *other != path) {
             let misplaced = lab.copy();
             misplaced.fs.misplace_write(path, 0..SECTOR, &early, (other, 0));
             let what = format!("header of {} on {}", path.display(), other.display());
@@ -196,7 +196,7 @@ fn p4_p6_the_newest_segment_zeroed_behind_a_good_header_is_told() {
                 last = put(&channel, [id]).expect("there is room").first_seq;
             }
             drop(channel);
-            let used = |path: &&std::path::PathBuf| !blocks(&lab.fs.read_file(path)).is_empty();
+            let used = |path: &&PathBuf| !blocks(&lab.fs.read_file(path)).is_empty();
             let newest = lab.segments().iter().rfind(used).expect("a segment").clone();
             let what = format!("segment {segments}, {more} blocks in it");
             told(&lab, &what, last, |lab| lab.fs.zero_sectors(&newest, SECTOR..u64::MAX));
@@ -264,4 +264,146 @@ fn p6_no_seq_is_named_twice_when_a_lost_state_had_left_segments_out() {
         let count: u64 = lost.iter().map(|loss| loss.seqs.len()).sum();
         assert_eq!(count, named(&lost).len() as u64, "segment {index}: {lost:?}");
     }
+}
+
+/// A channel of that class with so many segments, the checkpoints gone: the disk before it was
+/// used and at the end, the segments with blocks in them, and the first id that is free.
+fn filled(class: SyncClass, segments: usize) -> (Lab, SimFs, Vec<PathBuf>, u64) {
+    let lab = Lab::new(11).with(options(class));
+    let channel = lab.open();
+    let early = lab.fs.image(Survive::Everything);
+    let mut id = 1;
+    while channel.stats().segments_live < segments || id < 9 {
+        put(&channel, id..id + 4).expect("there is room");
+        id += 4;
+    }
+    drop(channel);
+    let used = |path: &PathBuf| !blocks(&lab.fs.read_file(path)).is_empty();
+    let used: Vec<PathBuf> = lab.segments().into_iter().filter(used).collect();
+    assert_eq!(used.len(), segments);
+    (copy_of(&lab, true), early, used, id)
+}
+
+#[test]
+fn p6_a_segment_under_the_head_of_a_later_one_is_served_though_no_state_is_left() {
+    let (lab, early, used, next_id) = filled(SyncClass::Commit, 2);
+    let [first, second] = &used[..] else { panic!("{used:?}") };
+    let end = blocks(&lab.fs.read_file(second))[1].end();
+    lab.fs.misplace_write(second, 0..end, &early, (first, 0));
+    let channel = lab.open();
+    let seen: Vec<u64> = peek(&channel, "main").iter().map(|(_, id)| *id).collect();
+    assert_eq!(seen, (1..next_id).collect::<Vec<_>>());
+}
+
+#[test]
+fn p6_the_header_of_a_torn_first_state_says_what_was_synced_before_it() {
+    let (lab, _, used, _) = filled(SyncClass::Os, 2);
+    let [first, second] = &used[..] else { panic!("{used:?}") };
+    // The power went while the first State was written.
+    let head = lab.fs.read_file(second)[4096..][..192].to_vec();
+    lab.fs.zero_sectors(second, SECTOR..u64::MAX);
+    lab.fs.overwrite(second, SECTOR, &head);
+    let found = blocks(&lab.fs.read_file(first));
+    let hit = found.iter().rfind(|block| block.records > 0).expect("a put");
+    lab.fs.zero_sectors(first, hit.offset..hit.end());
+    let channel = lab.open();
+    let lost = losses(&channel);
+    assert_eq!(named(&lost), (hit.seqs.0..hit.seqs.1).collect());
+    assert!(lost.iter().all(|loss| loss.reason == LossReason::Damaged), "{lost:?}");
+}
+
+#[test]
+fn p6_in_a_weaker_class_a_state_that_lets_a_segment_go_vouches_for_all_before_it() {
+    let lab = Lab::new(11).with(options(SyncClass::Os));
+    let channel = lab.open();
+    let mut id = 1;
+    while channel.stats().segments_live < 2 {
+        put(&channel, id..id + 4).expect("there is room");
+        id += 4;
+    }
+    for cursor in CURSORS {
+        while !ack(&channel, cursor, 100).is_empty() {}
+    }
+    let hit = put(&channel, [id]).expect("there is room").first_seq;
+    put(&channel, [id + 1]).expect("there is room");
+    lab.clock.advance(Duration::from_millis(250));
+    channel.tend();
+    assert_eq!(channel.stats().segments_live, 1, "the first segment was let go");
+    let lab = copy_of(&lab.on(lab.fs.image(Survive::Nothing)), true);
+    let mut tried = false;
+    for path in lab.segments() {
+        for block in blocks(&lab.fs.read_file(&path)) {
+            if block.seqs == (hit, hit + 1) {
+                lab.fs.zero_sectors(&path, block.offset..block.end());
+                tried = true;
+            }
+        }
+    }
+    assert!(tried, "the put is synced with the State");
+    let channel = lab.open();
+    let lost = losses(&channel);
+    assert_eq!(named(&lost), [hit].into(), "{lost:?}");
+    let seen: Vec<u64> = peek(&channel, "main").iter().map(|(_, id)| *id).collect();
+    assert_eq!(seen, [id + 1]);
+}
+
+#[test]
+fn p7_what_stands_in_a_segment_without_a_readable_block_is_kept_though_no_state_is_left() {
+    for segments in [1, 2] {
+        let (lab, _, used, next_id) = filled(SyncClass::Commit, segments);
+        let noise: Vec<u8> = (SECTOR..1 << 17).map(|at| (at % 251) as u8).collect();
+        lab.fs.overwrite(&used[0], SECTOR, &noise);
+        if let Some(second) = used.get(1) {
+            lab.fs.zero_sectors(second, SECTOR..3 * SECTOR);
+        }
+        let channel = lab.open();
+        put(&channel, [next_id]).expect("there is room");
+        let lost = losses(&channel);
+        assert!(lost.iter().any(|loss| loss.len_bytes == noise.len() as u64), "{lost:?}");
+        assert!(!ack(&channel, "main", 1000).is_empty());
+        lab.idle(&channel);
+        lab.idle(&channel);
+        assert_eq!(channel.stats().segments_live, 1);
+        let kept = lab.quarantine();
+        assert!(kept.values().any(|held| *held == noise), "{segments}: {:?}", kept.keys());
+    }
+}
+
+#[test]
+fn p4_no_seq_is_used_again_when_the_states_that_reserved_it_are_damaged() {
+    let class = SyncClass::Interval(Duration::from_millis(100));
+    let lab = Lab::new(12).with(options(class));
+    put(&lab.open(), [2]).expect("there is room");
+    let channel = lab.open();
+    put(&channel, [3]).expect("there is room");
+    lab.clock.advance(Duration::from_millis(150));
+    put(&channel, [4]).expect("there is room");
+    let last = put(&channel, [5]).expect("there is room").first_seq;
+    let lab = copy_of(&lab.on(lab.fs.image(Survive::Nothing)), true);
+    let path = lab.segments().swap_remove(0);
+    let found = blocks(&lab.fs.read_file(&path));
+    assert!(found.iter().all(|block| block.seqs.1 <= last), "the last put is not synced");
+    let states = found.iter().filter(|block| block.generation == 2 && block.records == 0);
+    assert_eq!(states.clone().count(), 2);
+    states.for_each(|block| lab.fs.zero_sectors(&path, block.offset..block.end()));
+    let channel = lab.open();
+    peek(&channel, "main");
+    let next = put(&channel, [6]).expect("there is room").first_seq;
+    assert!(next > last, "seq {next} is used again, the last was {last}");
+}
+
+#[test]
+fn p6_a_segment_under_the_head_of_a_later_one_stays_though_that_one_goes_first() {
+    let (lab, early, used, _) = filled(SyncClass::Commit, 2);
+    let [first, second] = &used[..] else { panic!("{used:?}") };
+    lab.fs.misplace_write(second, 0..128, &early, (first, 0));
+    lab.fs.lose_write(second, 0..128, &early);
+    let channel = lab.open();
+    let seen = peek(&channel, "main");
+    assert_eq!(losses(&channel), []);
+    drop(channel);
+    lab.fs.remove_quietly(second);
+    let channel = lab.open();
+    let still = peek(&channel, "main");
+    assert!(!still.is_empty() && seen.starts_with(&still), "{still:?}");
 }

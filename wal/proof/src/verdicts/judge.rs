@@ -156,11 +156,8 @@ impl Case<'_> {
     /// In a weaker class a hole of which nothing says that it was synced looks like what a power
     /// cut leaves: what stands behind is named as never synced. From which seq on.
     fn weaker_cut(&self, hits: &Hits) -> Option<u64> {
-        let in_doubt = hits.seqs.iter().filter(|(_, lsn)| *lsn > hits.spoken_lsn);
-        let first = in_doubt.map(|(range, _)| range.start).min();
-        let acks = hits.first_hit_lsn.is_some_and(|lsn| lsn > hits.spoken_lsn);
-        let first = first.or_else(|| acks.then_some(0));
-        first.filter(|_| !self.life.is_commit())
+        let in_doubt = hits.records.iter().filter(|(lsn, _)| *lsn > hits.spoken_lsn);
+        in_doubt.map(|(_, seq)| *seq).min().filter(|_| !self.life.is_commit())
     }
 
     /// What is seen was put under that seq, in order, and was not acknowledged.

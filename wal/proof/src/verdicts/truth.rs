@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use forebay_wal::fs::sim::Survive;
 
 use super::Where;
-use crate::lab::{Block, Lab, blocks, u64_at};
+use crate::lab::{Block, Lab, SECTOR, blocks, u64_at};
 use crate::model::DIR;
 
 /// The bytes of a segment's header and of a block's.
@@ -122,7 +122,7 @@ pub fn find(lab: &Lab, whole: &Whole) -> Option<Vec<u8>> {
     let header = &whole.bytes[..SEGMENT_HEADER];
     let named = lab.fs.exists(&whole.path).then(|| lab.fs.read_file(&whole.path));
     // Under a higher id it counts as a file of the next lap, whatever else stands in it.
-    let named = named.filter(|bytes| !is_later(bytes, whole));
+    let named = named.filter(|bytes| !is_hidden(lab, bytes, whole));
     let is_it = |bytes: &Vec<u8>| bytes.starts_with(header);
     if named.as_ref().is_some_and(is_it) {
         return named;
@@ -137,14 +137,31 @@ pub fn find(lab: &Lab, whole: &Whole) -> Option<Vec<u8>> {
     }
 }
 
-/// Whether bytes begin with the header of a segment that comes later.
-fn is_later(bytes: &[u8], whole: &Whole) -> bool {
-    let word = |at: usize| bytes.get(at..at + 4).and_then(|word| word.try_into().ok());
-    let crc = word(124).map(u32::from_le_bytes);
-    let header = bytes.get(..SEGMENT_HEADER).unwrap_or_default();
-    header.starts_with(b"FOREBAY\x01")
-        && crc == Some(crc32fast::hash(&header[..124]))
-        && u64_at(header, 32) > u64_at(&whole.bytes, 32)
+/// Whether bytes begin with the header of a segment that comes later, and that has no other file.
+fn is_hidden(lab: &Lab, bytes: &[u8], whole: &Whole) -> bool {
+    let Some(id) = headed(bytes).filter(|id| *id > u64_at(&whole.bytes, 32)) else { return false };
+    let path = PathBuf::from(format!("{DIR}/{id:020}.wal"));
+    let is_there = || {
+        let bytes = lab.fs.read_file(&path);
+        // Its own header, or one of its blocks at the place that it names.
+        let mut slots = bytes.chunks_exact(SECTOR as usize).enumerate().skip(1);
+        headed(&bytes) == Some(id)
+            || slots.any(|(index, slot)| {
+                let crc = slot[188..192].try_into().map(u32::from_le_bytes).ok();
+                slot.starts_with(b"fbBK")
+                    && crc == Some(crc32fast::hash(&slot[..188]))
+                    && (u64_at(slot, 24), u64_at(slot, 40)) == (id, index as u64 * SECTOR)
+            })
+    };
+    !(lab.fs.exists(&path) && is_there())
+}
+
+/// The id in a segment's header, if that is as it was written.
+fn headed(bytes: &[u8]) -> Option<u64> {
+    let header = bytes.get(..SEGMENT_HEADER)?;
+    let crc = header[124..].try_into().map(u32::from_le_bytes).ok();
+    let good = header.starts_with(b"FOREBAY\x01") && crc == Some(crc32fast::hash(&header[..124]));
+    good.then(|| u64_at(header, 32))
 }
 
 /// What damage did, and what is left to tell of it.
@@ -160,8 +177,9 @@ pub struct Hits {
     pub last_lsn: u64,
     /// Whether acknowledgements or States are hit: what was acknowledged may come again.
     pub acks: bool,
-    /// The first LSN of the first block with records that is hit.
-    pub first_hit_lsn: Option<u64>,
+    /// Blocks with records that were whole and are not any more: their first LSN, and the seq that
+    /// the next event got before them.
+    pub records: Vec<(u64, u64)>,
     /// The first LSN of the last block that is synced.
     pub last_block_lsn: u64,
     /// No State is left, in the log or in a checkpoint: nobody knows what was acknowledged.
@@ -182,7 +200,7 @@ impl Hits {
             let old = find(before, whole).unwrap_or_default();
             let new = find(after, whole).unwrap_or_default();
             let at_name = after.fs.exists(&whole.path).then(|| after.fs.read_file(&whole.path));
-            hits.hidden |= at_name.is_some_and(|bytes| is_later(&bytes, whole));
+            hits.hidden |= at_name.is_some_and(|bytes| is_hidden(after, &bytes, whole));
             if new.starts_with(&whole.bytes[..SEGMENT_HEADER]) {
                 hits.spoken_lsn = hits.spoken_lsn.max(u64_at(&new, SEGMENT_DURABLE));
             }
@@ -221,8 +239,7 @@ impl Hits {
         self.ranges.push((u64_at(&whole.bytes, 32), known.block.offset, known.covered_end));
         self.acks |= !known.block.has(crate::lab::PUT) || known.block.kinds.len() > 1;
         if known.block.records > 0 {
-            let first = self.first_hit_lsn.get_or_insert(known.block.first_lsn);
-            *first = (*first).min(known.block.first_lsn);
+            self.records.push((known.block.first_lsn, from));
         }
     }
 
