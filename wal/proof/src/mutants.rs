@@ -49,7 +49,7 @@ pub const MUTANTS: &[Mutant] = &[
                 "        self.acknowledge(&group, &puts);",
             ),
         ],
-        killers: &[],
+        killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
     },
     Mutant {
         name: "forget-the-salt",
@@ -111,7 +111,7 @@ pub const MUTANTS: &[Mutant] = &[
             "        if crc(body) != body_crc {",
             "        if crc(body) != body_crc && body.is_empty() {",
         )],
-        killers: &[],
+        killers: &["evidence::p6_p11_a_checkpoint_with_any_flipped_bit_is_as_none"],
     },
     Mutant {
         name: "ignore-short-write",

@@ -5,7 +5,7 @@ use std::path::Path;
 use forebay_wal::fs::sim::Survive;
 use forebay_wal::{CursorInfo, CursorStats, Inspection, Loss, Stats};
 
-use forebay_proof::lab::{for_seeds, peek};
+use forebay_proof::lab::{Lab, ack, for_seeds, peek, put};
 use forebay_proof::life::Life;
 use forebay_proof::model::{DIR, Dice};
 use forebay_proof::script::{Class, Op, PRODUCERS, Recipe, Script};
@@ -77,4 +77,38 @@ fn live(seed: u64, class: Class) {
 #[test]
 fn p11_without_checkpoints_all_is_the_same_at_any_moment() {
     for_seeds(40, |seed| live(seed, Class::Commit));
+}
+
+/// Bits of numbers, of acknowledged ranges, of names: most of what they give could be decoded.
+#[test]
+fn p6_p11_a_checkpoint_with_any_flipped_bit_is_as_none() {
+    let lab = Lab::new(5);
+    let channel = lab.open();
+    for id in 1..30 {
+        put(&channel, [id]).expect("room");
+    }
+    ack(&channel, "main", 9);
+    lab.idle(&channel);
+    channel.checkpoint();
+    lab.idle(&channel);
+    put(&channel, [30]).expect("room");
+    drop(channel);
+    let figures_of = |lab: &Lab| {
+        let channel = lab.open();
+        (figures(&channel.stats()), peek(&channel, "main"), peek(&channel, "second"))
+    };
+    let expected = figures_of(&lab.copy());
+    let mut there = 0;
+    for name in ["checkpoint.a", "checkpoint.b"] {
+        let path = Path::new(DIR).join(name);
+        let bytes = lab.fs.read_file(&path);
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1);
+        there += used;
+        for byte in 0..used {
+            let damaged = lab.copy();
+            damaged.fs.flip_bit(&path, byte, (byte % 8) as u8);
+            assert_eq!(figures_of(&damaged), expected, "byte {byte} of {name}");
+        }
+    }
+    assert!(there > 100, "a checkpoint was written");
 }
