@@ -59,7 +59,7 @@ pub(crate) fn open(dir: &Path, options: Options, env: Env) -> Result<Engine> {
     check_state_fits(dir, &recovered.state, &geometry)?;
     let trouble = set_aside(&env, dir, &directory);
     mend_headers(&env, dir, recovered.state.uuid, &directory)?;
-    let segments = table(&recovered, &directory, &geometry);
+    let segments = table(&recovered, &directory);
     let engine = build(env, dir, options, geometry, recovered, segments, owner)?;
     // The log does without the checkpoints from here on.
     let old = checkpoint::too_long(&engine.env, dir, geometry.checkpoint_bytes);
@@ -235,9 +235,8 @@ fn mend_headers(env: &Env, dir: &Path, uuid: Uuid, directory: &Directory) -> Res
     Ok(())
 }
 
-/// Sorts the segments: live ones are listed by the State, those behind the log's end are spares,
-/// the others are free.
-fn table(recovered: &Recovered, directory: &Directory, geometry: &Geometry) -> Segments {
+/// Sorts the segments: live ones are listed by the State, all others are free.
+fn table(recovered: &Recovered, directory: &Directory) -> Segments {
     let listed: BTreeMap<u64, u64> =
         recovered.state.segments.iter().map(|live| (live.id, live.salt)).collect();
     let newest = listed.keys().next_back().copied().unwrap_or(0);
@@ -246,10 +245,11 @@ fn table(recovered: &Recovered, directory: &Directory, geometry: &Geometry) -> S
         let segment = segment.clone();
         if listed.get(&id) == Some(&segment.salt) {
             segments.live.insert(id, segment);
-        } else if id > newest && segment.len_bytes == geometry.segment_bytes {
-            segments.spares.push_back(segment);
         } else {
-            segments.free.push(segment);
+            // A spare too: what another process left in it, or failed to make durable of it, is
+            // not relied on.
+            let written = segment.written || id <= newest;
+            segments.free.push(Segment { written, ..segment });
         }
     }
     segments.next_id = directory.highest_id().max(newest) + 1;
@@ -359,13 +359,18 @@ impl Beginning {
             let active = active.clone();
             return Ok(Beginning { log_file, active, offset, segments, fresh: false });
         }
-        let newest = recovered.state.segments.last().map_or(0, |last| last.id);
-        let active = match segments.take_spare(newest) {
-            Some(spare) => spare,
+        let id = segments.new_id();
+        let uuid = recovered.state.uuid;
+        let known = (recovered.state.next_lsn - 1, recovered.state.next_seq);
+        let fits = |free: &Segment| free.len_bytes == geometry.segment_bytes && !free.cut_short;
+        let active = match segments.free.iter().rposition(fits) {
+            Some(at) => {
+                let mut old = segments.free.remove(at);
+                segment::relabel(env, dir, uuid, id, known, &mut old).map_err(|error| {
+                    Error::io(format!("make a spare of segment {}", old.name), error)
+                })?
+            }
             None => {
-                let id = segments.new_id();
-                let uuid = recovered.state.uuid;
-                let known = (recovered.state.next_lsn - 1, recovered.state.next_seq);
                 let made = segment::create(env, dir, uuid, id, geometry.segment_bytes, known);
                 made.inspect_err(|_| {
                     // What was begun has no use, whichever name it had come to: a name whose sync

@@ -165,43 +165,13 @@ impl Engine {
         }
     }
 
-    /// The order that every crash in between is harmless in: header, sync, name, directory. After
-    /// an error `old` has the name that its file has.
     fn recycle(&self, old: &mut Segment) -> io::Result<Segment> {
         let id = lock(&self.segments).new_id();
-        let salt = self.env.random_u64();
         let uuid = lock(&self.view).state.uuid;
         let known = self.known();
-        let header = SegmentHeader {
-            uuid,
-            id,
-            salt,
-            len_bytes: old.len_bytes,
-            lap: 1,
-            made_us: self.env.clock.wall_us(),
-            durable_lsn: known.0,
-            next_seq: known.1,
-        };
-        let path = names::path(&self.dir, &old.name);
-        let file = self.env.fs.open(&path, Mode::ReadWrite)?;
-        write_header(&*file, &header)?;
-        file.sync_all()?;
-        let name = names::segment(id);
-        self.env.fs.rename(&path, &names::path(&self.dir, &name))?;
-        old.name.clone_from(&name);
-        self.env.fs.sync_dir(&self.dir)?;
+        let spare = segment::relabel(&self.env, &self.dir, uuid, id, known, old)?;
         self.note_known(known.0);
-        Ok(Segment {
-            id,
-            salt,
-            len_bytes: old.len_bytes,
-            written: true,
-            poisoned: false,
-            cut_short: false,
-            known,
-            name,
-            file: Some(file),
-        })
+        Ok(spare)
     }
 
     /// The highest LSN that is synced, and the seq behind what is acknowledged: a new header tells

@@ -155,7 +155,8 @@ impl Engine {
             let listed = |id: &u64| state.segments.iter().any(|live| live.id == *id);
             let gone: Vec<u64> = segments.live.keys().filter(|id| !listed(id)).copied().collect();
             for id in gone {
-                segments.free.extend(segments.live.remove(&id));
+                let gone = segments.live.remove(&id);
+                segments.free.extend(gone.map(|gone| Segment { written: true, ..gone }));
             }
             view.publish(&Record::State(Box::new(state)));
             for loss in losses {

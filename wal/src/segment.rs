@@ -135,6 +135,49 @@ pub(crate) fn create(
     })
 }
 
+/// Gives a segment that nothing needs a new id, salt and name. The order is one that every crash in
+/// between is harmless in: header, sync, name, directory. After an error `old` has the name that
+/// its file has.
+pub(crate) fn relabel(
+    env: &Env,
+    dir: &Path,
+    uuid: Uuid,
+    id: u64,
+    known: (u64, u64),
+    old: &mut Segment,
+) -> io::Result<Segment> {
+    let salt = env.random_u64();
+    let header = SegmentHeader {
+        uuid,
+        id,
+        salt,
+        len_bytes: old.len_bytes,
+        lap: u32::from(old.written),
+        made_us: env.clock.wall_us(),
+        durable_lsn: known.0,
+        next_seq: known.1,
+    };
+    let path = names::path(dir, &old.name);
+    let file = env.fs.open(&path, Mode::ReadWrite)?;
+    write_header(&*file, &header)?;
+    file.sync_all()?;
+    let name = names::segment(id);
+    env.fs.rename(&path, &names::path(dir, &name))?;
+    old.name.clone_from(&name);
+    env.fs.sync_dir(dir)?;
+    Ok(Segment {
+        id,
+        salt,
+        len_bytes: old.len_bytes,
+        written: old.written,
+        poisoned: false,
+        cut_short: false,
+        known,
+        name,
+        file: Some(file),
+    })
+}
+
 /// Whether the system says that there is no space.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)

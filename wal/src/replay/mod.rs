@@ -4,7 +4,7 @@
 //! It reads and decides; it changes nothing. `scan.rs` reports the whole blocks, `table.rs` says
 //! what each step means, `walk.rs` goes along.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -76,8 +76,8 @@ struct Stretch {
     /// The first look at it, if there was room to keep it.
     scan: Option<Scan>,
     synced: bool,
-    /// How many of its blocks stand before what may be in the cache alone.
-    on_medium: usize,
+    /// Where the blocks stand that are in the cache alone.
+    cached: BTreeSet<u64>,
 }
 
 impl Stretch {
@@ -91,15 +91,22 @@ impl Stretch {
             .map_err(|error| read_failed(dir, &self.segment, error))
     }
 
-    /// Finds how many of the blocks are not in the cache alone, for whoever wants to write. The last
-    /// one on the medium vouches for those before it: whoever wrote behind a State had synced it
-    /// or found it there.
+    /// Finds the blocks that are in the cache alone, for whoever wants to write. One on the medium
+    /// vouches for those before it that are not of a later generation: whoever wrote behind a State
+    /// had synced it or found it there.
     fn look_at_medium(&mut self, scan: &Scan) -> std::io::Result<()> {
-        let mut count = scan.blocks.len();
-        while count > 0 && !self.is_on_medium(&scan.blocks[count - 1])? {
-            count -= 1;
+        let mut vouched = None;
+        for found in scan.blocks.iter().rev() {
+            let generation = Some(found.header.generation);
+            if generation <= vouched {
+                continue;
+            }
+            if self.is_on_medium(found)? {
+                vouched = generation;
+            } else {
+                self.cached.insert(found.header.offset);
+            }
         }
-        self.on_medium = count;
         Ok(())
     }
 
@@ -122,28 +129,26 @@ struct Evidence {
     next_seq: u64,
     /// Whether any of it was written in a weaker sync class.
     weaker: bool,
-    /// The highest generation of a block that is in the cache alone. No later one may have its
-    /// number; but nothing relies on it, so that it voids nothing.
-    generation_cached: u64,
+    /// The highest generation of any header: no later one may have its number. That of a block
+    /// that is torn or in the cache alone voids nothing.
+    generation_seen: u64,
 }
 
 impl Evidence {
     fn note(&mut self, header: &BlockHeader) {
+        self.note_header(header);
         self.next_seq = self.next_seq.max(header.next_seq_after);
-        self.note_broken(header);
+        let first = self.generations.entry(header.generation).or_insert(header.generation_lsn);
+        *first = (*first).min(header.generation_lsn);
     }
 
-    fn note_cached(&mut self, header: &BlockHeader) {
+    /// What a header says of others holds, though its block is torn or in the cache alone. Nothing
+    /// relied on its generation.
+    fn note_header(&mut self, header: &BlockHeader) {
         self.durable_lsn = self.durable_lsn.max(header.durable_lsn);
         self.next_seq = self.next_seq.max(header.next_seq_before);
         self.weaker |= header.sync_class != 0;
-        self.generation_cached = self.generation_cached.max(header.generation);
-    }
-
-    fn note_broken(&mut self, header: &BlockHeader) {
-        self.note_cached(header);
-        let first = self.generations.entry(header.generation).or_insert(header.generation_lsn);
-        *first = (*first).min(header.generation_lsn);
+        self.generation_seen = self.generation_seen.max(header.generation);
     }
 
     /// Whether a higher generation begins at or below the block. A State that stands right there
@@ -176,7 +181,7 @@ pub(crate) fn replay(
         durable_lsn: start.durable_lsn.max(known_lsn),
         next_seq: start.state.next_seq.max(known_seq),
         weaker: start.state.seq_reserved > 0,
-        generation_cached: 0,
+        generation_seen: 0,
         generations: BTreeMap::from([(start.state.generation, start.state.generation_lsn)]),
     };
     let mut stretches = open_stretches(env, dir, directory, &start, mode)?;
@@ -213,7 +218,7 @@ fn open_stretches(
             from,
             scan: None,
             synced: false,
-            on_medium: 0,
+            cached: BTreeSet::new(),
         });
     }
     Ok(stretches)
@@ -245,20 +250,23 @@ fn look_at_all(
         let scan = look(whole)?;
         // A torn block acknowledges nothing, but its header is whole: what it says of others holds,
         // even where it is the first of a segment and no other stands there.
-        scan.broken.iter().for_each(|header| evidence.note_broken(header));
+        scan.broken.iter().for_each(|header| evidence.note_header(header));
         if scan.blocks.is_empty() && index > 0 {
             continue;
         }
         last_used = index + 1;
-        stretch.on_medium = scan.blocks.len();
         if writable {
             let segment = stretch.segment.clone();
             let failed = |error| read_failed(dir, &segment, error);
             stretch.look_at_medium(&scan).map_err(failed)?;
         }
-        let (on_medium, cached) = scan.blocks.split_at(stretch.on_medium);
-        on_medium.iter().for_each(|found| evidence.note(&found.header));
-        cached.iter().for_each(|found| evidence.note_cached(&found.header));
+        for found in &scan.blocks {
+            if stretch.cached.contains(&found.header.offset) {
+                evidence.note_header(&found.header);
+            } else {
+                evidence.note(&found.header);
+            }
+        }
         expect_more = ends_in_seal(stretch, &scan, dir)?;
         kept += scan.blocks.len();
         if kept <= BLOCKS_KEPT {

@@ -78,7 +78,8 @@ impl Walk {
         let failed = |error| read_failed(dir, &segment, error);
         let scan = stretch.take_scan(dir)?;
         for (index, found) in scan.blocks.iter().enumerate() {
-            let believed = index < stretch.on_medium || self.is_synced(found);
+            let cached = stretch.cached.contains(&found.header.offset);
+            let believed = !cached || self.is_synced(found);
             let believed = believed && self.is_believed(stretch, found).map_err(failed)?;
             if !believed {
                 if found.header.sync_class != 0 {
@@ -265,7 +266,7 @@ impl Walk {
             generation: generations
                 .max()
                 .unwrap_or(0)
-                .max(self.evidence.generation_cached)
+                .max(self.evidence.generation_seen)
                 .max(self.state.generation),
             losses: self.losses,
             report: self.report,

@@ -203,3 +203,106 @@ fn p4_a_torn_state_leaves_the_reservation_of_the_one_before() {
     ];
     Script { seed: 123111, class: Class::Os, ops }.check();
 }
+
+/// One put of one small event.
+fn one() -> Op {
+    Op::Put { events: 1, bytes: 0, position: None, producer: None }
+}
+
+/// A failed open's State stood in the cache where the medium had a torn block's header, and an old
+/// block behind it, which the medium did have, vouched for it.
+#[test]
+fn p1_p6_an_older_block_on_the_medium_vouches_for_no_later_state() {
+    use forebay_proof::script::Op::*;
+    use forebay_wal::fs::sim::Fault::*;
+    use forebay_wal::fs::sim::Survive::*;
+    let fail = FailAt { ops: 6, fault: Eio };
+    let (torn, gone) = (Crash { survive: Seed(2) }, Crash { survive: Nothing });
+    let ops = vec![Roll, one(), torn, fail, Take { cursor: 0, events: 1 }, Tend, gone, Roll];
+    Script { seed: 252495, class: Class::Os, ops }.check();
+    let ops = vec![
+        Put { events: 3, bytes: 7809, position: None, producer: None },
+        Put { events: 4, bytes: 0, position: None, producer: Some(1) },
+        Crash { survive: Seed(73715) },
+        FailAt { ops: 6, fault: Enospc },
+        Put { events: 3, bytes: 33, position: None, producer: None },
+        Ack { take: 1 },
+        CrashAt { ops: 1, survive: Nothing },
+        Put { events: 2, bytes: 0, position: Some(2), producer: None },
+        Put { events: 2, bytes: 113, position: Some(0), producer: None },
+        Repeat { producer: 1 },
+    ];
+    Script { seed: 112710, class: Class::Interval, ops }.check();
+}
+
+/// The name of a spare that a process could neither make durable nor take back.
+#[test]
+fn p1_a_spare_of_another_process_gets_a_name_of_its_own() {
+    use forebay_proof::script::Op::*;
+    use forebay_wal::fs::sim::Fault::*;
+    use forebay_wal::fs::sim::Survive::*;
+    let fail = FailFrom { ops: 9, fault: Enospc };
+    let gone = Crash { survive: Nothing };
+    let ops = vec![fail, Add { put: 0, bytes: 0 }, Kill, Roll, gone];
+    Script { seed: 353451, class: Class::Commit, ops }.check();
+    let ops = vec![fail, one(), Heal, Roll, gone];
+    Script { seed: 310338, class: Class::Commit, ops }.check();
+    let ops = vec![FailFrom { ops: 9, fault: Eio }, one(), Kill, Checkpoint, gone];
+    Script { seed: 69300, class: Class::Commit, ops }.check();
+}
+
+/// What a put in doubt had left is settled, and the ledger does not name what never was.
+#[test]
+fn p6_what_failed_syncs_left_in_part_is_no_loss_of_what_was_acknowledged() {
+    use forebay_proof::script::Op::*;
+    use forebay_wal::fs::sim::Fault::*;
+    use forebay_wal::fs::sim::Survive::*;
+    let gone = Crash { survive: Nothing };
+    let put = |position, producer| Put { events: 1, bytes: 0, position, producer };
+    let ops = vec![
+        one(),
+        Begin { bytes: 0 },
+        Take { cursor: 0, events: 1 },
+        one(),
+        Take { cursor: 0, events: 1 },
+        put(None, Some(0)),
+        CrashAt { ops: 41, survive: Nothing },
+        one(),
+        CommitPut { put: 0 },
+        put(None, Some(1)),
+        Ack { take: 0 },
+        Ack { take: 0 },
+        FailFrom { ops: 0, fault: SyncFailsInPart },
+        FailFrom { ops: 10, fault: ShortWrite },
+        Tend,
+        one(),
+        Reopen,
+    ];
+    Script { seed: 54411, class: Class::Commit, ops }.check();
+    let ops = vec![
+        one(),
+        put(None, Some(0)),
+        Take { cursor: 0, events: 1 },
+        one(),
+        Ack { take: 0 },
+        FailFrom { ops: 4, fault: SyncFailsInPart },
+        put(Some(1), None),
+        one(),
+        Take { cursor: 0, events: 1 },
+        Ack { take: 0 },
+        Kill,
+        one(),
+        gone,
+    ];
+    Script { seed: 242532, class: Class::Commit, ops }.check();
+    let ops = vec![
+        put(Some(0), Some(2)),
+        Roll,
+        FailFrom { ops: 0, fault: SyncFailsInPart },
+        one(),
+        Kill,
+        CrashAt { ops: 9, survive: Nothing },
+        one(),
+    ];
+    Script { seed: 351549, class: Class::Commit, ops }.check();
+}

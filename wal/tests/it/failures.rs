@@ -408,9 +408,8 @@ fn p6_p10_what_a_failed_sync_took_out_of_the_cache_is_named_and_the_rest_is_kept
         ack(&channel, "main", 1);
         drop(channel);
         let channel = lab.open();
-        // The first sync is that of a spare's header, the second that of a seal: a roll syncs what
-        // is there, and finds that it cannot.
-        lab.fs.fail_nth(Call::SyncData, 1, Fault::SyncReverts);
+        // A roll syncs what is there, and finds that it cannot.
+        lab.fs.fail_nth(Call::SyncData, 0, Fault::SyncReverts);
         let mut id = 10;
         while channel.stats().poisoned == 0 {
             put(&channel, [id]).expect("room");
