@@ -29,8 +29,16 @@ pub const MUTANTS: &[Mutant] = &[
         name: "skip-directory-sync",
         what: "a new or recycled segment is used without a sync of the directory",
         edits: &[
-            ("wal/src/segment.rs", "        env.fs.sync_dir(dir)?;\n", ""),
-            ("wal/src/reclaim.rs", "        self.env.fs.sync_dir(&self.dir)?;\n", ""),
+            (
+                "wal/src/segment.rs",
+                "        env.fs.sync_dir(dir)?;\n        Ok(file)",
+                "        Ok(file)",
+            ),
+            (
+                "wal/src/segment.rs",
+                "    env.fs.sync_dir(dir)?;\n    Ok(Segment {",
+                "    Ok(Segment {",
+            ),
         ],
         killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
     },
@@ -71,16 +79,23 @@ pub const MUTANTS: &[Mutant] = &[
             "        if sync {\n            self.file.sync_data()?;",
             "        if sync {\n            self.file.sync_data().or_else(|_| self.file.sync_data())?;",
         )],
-        killers: &["failures::p10_one_failed_sync_loses_nothing"],
+        killers: &["flume_probes::p10_no_file_is_touched_again_after_its_sync_failed"],
     },
     Mutant {
         name: "acknowledge-before-write",
         what: "commits are answered before their block is written",
-        edits: &[(
-            "wal/src/group_commit.rs",
-            "        if let Err(error) = self.append(log, &body, next_seq) {",
-            "        self.acknowledge(&group, &puts);\n        if let Err(error) = self.append(log, &body, next_seq) {",
-        )],
+        edits: &[
+            (
+                "wal/src/group_commit.rs",
+                "        if let Err(error) = self.append(log, &body, next_seq) {",
+                "        self.acknowledge(&group, &puts);\n        if let Err(error) = self.append(log, &body, next_seq) {",
+            ),
+            (
+                "wal/src/group_commit.rs",
+                "            for slot in group.slots() {\n                slot.complete(Err(error.again()));\n            }\n            return Err(error);",
+                "            return Err(error);",
+            ),
+        ],
         killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
     },
     Mutant {
@@ -174,9 +189,9 @@ pub const MUTANTS: &[Mutant] = &[
         name: "keep-the-salt",
         what: "a recycled segment keeps the salt of its earlier lap",
         edits: &[(
-            "wal/src/reclaim.rs",
-            "        let salt = self.env.random_u64();\n",
-            "        let salt = old.salt;\n",
+            "wal/src/segment.rs",
+            "    old: &mut Segment,\n) -> io::Result<Segment> {\n    let salt = env.random_u64();",
+            "    old: &mut Segment,\n) -> io::Result<Segment> {\n    let salt = old.salt;",
         )],
         killers: &["crash::p6_every_lap_of_a_segment_has_a_salt_of_its_own"],
     },
@@ -293,6 +308,8 @@ fn cargo(tree: &Path, work: &Path) -> Command {
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", work.join("target"))
         .env("RUST_BACKTRACE", "0")
+        // One edit after the other of the same tree.
+        .env("CARGO_INCREMENTAL", "1")
         .stdin(Stdio::null())
         .stderr(Stdio::null());
     command
