@@ -228,9 +228,8 @@ fn set_aside(env: &Env, dir: &Path, directory: &Directory) -> Option<String> {
 /// Segments whose own header was written over have one again before anything else changes.
 fn mend_headers(env: &Env, dir: &Path, uuid: Uuid, directory: &Directory) -> Result<()> {
     for segment in directory.misheaded.iter().filter_map(|id| directory.segments.get(id)) {
-        segment::mend_header(env, dir, uuid, segment).map_err(|error| {
-            Error::io(format!("write the header of segment {}", segment.name), error)
-        })?;
+        // As soon as that other one is gone, its header would count.
+        segment::rewrite_header(env, dir, uuid, segment)?;
     }
     Ok(())
 }

@@ -7,14 +7,12 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::SegmentHeader;
-use crate::fs::Mode;
 use crate::log::Log;
 use crate::names;
 use crate::options::SPARES_RESERVED;
 use crate::quarantine;
 use crate::ranges::SeqRange;
-use crate::segment::{self, Segment, write_header};
+use crate::segment::{self, Segment};
 use crate::segments::Segments;
 use crate::signal::Slot;
 use crate::state::{Damaged, State};
@@ -198,20 +196,8 @@ impl Engine {
             return;
         }
         let Some(spare) = lock(&self.segments).spares.back().cloned() else { return };
-        let header = SegmentHeader {
-            uuid: log.uuid,
-            id: spare.id,
-            salt: spare.salt,
-            len_bytes: spare.len_bytes,
-            lap: u32::from(spare.written),
-            made_us: self.env.clock.wall_us(),
-            durable_lsn: log.durable_lsn,
-            next_seq: log.synced_seq,
-        };
-        let outcome = spare.open(&self.env, &self.dir, Mode::ReadWrite).and_then(|file| {
-            let written = write_header(&*file, &header).and_then(|()| file.sync_data());
-            written.map_err(|error| Error::io(format!("write the header of {}", spare.name), error))
-        });
+        let spare = Segment { known: (log.durable_lsn, log.synced_seq), ..spare };
+        let outcome = segment::rewrite_header(&self.env, &self.dir, log.uuid, &spare);
         match outcome {
             Ok(()) => self.note_known(log.durable_lsn),
             Err(error) => {

@@ -78,7 +78,8 @@ impl Engine {
         }
         log.unsynced = false;
         log.new_generation();
-        self.begin_next(log)
+        let next = self.next_segment(log)?;
+        self.begin_next(log, next)
     }
 
     /// Ends the active segment and goes on in the next one.
@@ -89,20 +90,12 @@ impl Engine {
             lock(&self.segments).add_spare(next);
             return self.leave_poisoned(log, &error);
         }
-        let mut state = self.state_now(log);
-        match self.begin_in(log, next, &mut state) {
-            Ok(()) => {
-                self.adopt(log, state, &[]);
-                Ok(())
-            }
-            // The new segment failed before anything relied on it: once more, with another one.
-            Err(error) => self.leave_poisoned(log, &error),
-        }
+        // If the new segment fails before anything relied on it: once more, with another one.
+        self.begin_next(log, next).or_else(|error| self.leave_poisoned(log, &error))
     }
 
     /// Begins the next segment with the State of this moment.
-    fn begin_next(&self, log: &mut Log) -> Result<()> {
-        let next = self.next_segment(log)?;
+    fn begin_next(&self, log: &mut Log, next: Segment) -> Result<()> {
         let mut state = self.state_now(log);
         self.begin_in(log, next, &mut state)?;
         self.adopt(log, state, &[]);

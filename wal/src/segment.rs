@@ -37,6 +37,20 @@ impl Segment {
         Owner { segment: self.id, salt: self.salt }
     }
 
+    /// What its header says of it.
+    fn header(&self, env: &Env, uuid: Uuid) -> SegmentHeader {
+        SegmentHeader {
+            uuid,
+            id: self.id,
+            salt: self.salt,
+            len_bytes: self.len_bytes,
+            lap: u32::from(self.written),
+            made_us: env.clock.wall_us(),
+            durable_lsn: self.known.0,
+            next_seq: self.known.1,
+        }
+    }
+
     /// The file, opened if need be.
     pub(crate) fn open(&self, env: &Env, dir: &Path, mode: Mode) -> Result<Arc<dyn File>> {
         if let Some(file) = &self.file {
@@ -50,28 +64,18 @@ impl Segment {
 }
 
 /// Writes a segment's header; nothing is synced yet.
-pub(crate) fn write_header(file: &dyn File, header: &SegmentHeader) -> io::Result<()> {
+fn write_header(file: &dyn File, header: &SegmentHeader) -> io::Result<()> {
     let mut sector = [0; STATE_OFFSET as usize];
     sector[..SEGMENT_HEADER_LEN].copy_from_slice(&header.encode());
     write_all_at(file, &mut [IoSlice::new(&sector)], 0)
 }
 
-/// Writes the header of a segment anew: another one's stands there, and would count as soon as that
-/// other one is gone.
-pub(crate) fn mend_header(env: &Env, dir: &Path, uuid: Uuid, segment: &Segment) -> io::Result<()> {
-    let header = SegmentHeader {
-        uuid,
-        id: segment.id,
-        salt: segment.salt,
-        len_bytes: segment.len_bytes,
-        lap: u32::from(segment.written),
-        made_us: env.clock.wall_us(),
-        durable_lsn: segment.known.0,
-        next_seq: segment.known.1,
-    };
-    let file = env.fs.open(&names::path(dir, &segment.name), Mode::ReadWrite)?;
-    write_header(&*file, &header)?;
-    file.sync_data()
+/// Writes the header of a segment anew and syncs it.
+pub(crate) fn rewrite_header(env: &Env, dir: &Path, uuid: Uuid, segment: &Segment) -> Result<()> {
+    let file = segment.open(env, dir, Mode::ReadWrite)?;
+    write_header(&*file, &segment.header(env, uuid))
+        .and_then(|()| file.sync_data())
+        .map_err(|error| Error::io(format!("write the header of {}", segment.name), error))
 }
 
 /// Reads a segment's header.
@@ -93,20 +97,21 @@ pub(crate) fn create(
     let made = names::path(dir, &names::temporary(id));
     let named = names::path(dir, &names::segment(id));
     let salt = env.random_u64();
-    let header = SegmentHeader {
-        uuid,
+    let segment = Segment {
         id,
         salt,
         len_bytes,
-        lap: 0,
-        made_us: env.clock.wall_us(),
-        durable_lsn: known.0,
-        next_seq: known.1,
+        written: false,
+        poisoned: false,
+        cut_short: false,
+        known,
+        name: names::segment(id),
+        file: None,
     };
     let file = (|| {
         let file = env.fs.open(&made, Mode::CreateNew)?;
         file.allocate(len_bytes)?;
-        write_header(&*file, &header)?;
+        write_header(&*file, &segment.header(env, uuid))?;
         file.sync_all()?;
         env.fs.rename(&made, &named)?;
         env.fs.sync_dir(dir)?;
@@ -120,19 +125,7 @@ pub(crate) fn create(
             Error::io(text, error)
         }
     })?;
-    let name = names::segment(id);
-    let file = Some(file);
-    Ok(Segment {
-        id,
-        salt,
-        len_bytes,
-        written: false,
-        poisoned: false,
-        cut_short: false,
-        known,
-        name,
-        file,
-    })
+    Ok(Segment { file: Some(file), ..segment })
 }
 
 /// Gives a segment that nothing needs a new id, salt and name. The order is one that every crash in
@@ -147,35 +140,25 @@ pub(crate) fn relabel(
     old: &mut Segment,
 ) -> io::Result<Segment> {
     let salt = env.random_u64();
-    let header = SegmentHeader {
-        uuid,
+    let mut spare = Segment {
         id,
         salt,
-        len_bytes: old.len_bytes,
-        lap: u32::from(old.written),
-        made_us: env.clock.wall_us(),
-        durable_lsn: known.0,
-        next_seq: known.1,
-    };
-    let path = names::path(dir, &old.name);
-    let file = env.fs.open(&path, Mode::ReadWrite)?;
-    write_header(&*file, &header)?;
-    file.sync_all()?;
-    let name = names::segment(id);
-    env.fs.rename(&path, &names::path(dir, &name))?;
-    old.name.clone_from(&name);
-    env.fs.sync_dir(dir)?;
-    Ok(Segment {
-        id,
-        salt,
-        len_bytes: old.len_bytes,
-        written: old.written,
         poisoned: false,
         cut_short: false,
         known,
-        name,
-        file: Some(file),
-    })
+        name: names::segment(id),
+        file: None,
+        ..old.clone()
+    };
+    let path = names::path(dir, &old.name);
+    let file = env.fs.open(&path, Mode::ReadWrite)?;
+    write_header(&*file, &spare.header(env, uuid))?;
+    file.sync_all()?;
+    env.fs.rename(&path, &names::path(dir, &spare.name))?;
+    old.name.clone_from(&spare.name);
+    env.fs.sync_dir(dir)?;
+    spare.file = Some(file);
+    Ok(spare)
 }
 
 /// Whether the system says that there is no space.

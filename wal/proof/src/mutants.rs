@@ -36,8 +36,8 @@ pub const MUTANTS: &[Mutant] = &[
             ),
             (
                 "wal/src/segment.rs",
-                "    env.fs.sync_dir(dir)?;\n    Ok(Segment {",
-                "    Ok(Segment {",
+                "    env.fs.sync_dir(dir)?;\n    spare.file = Some(file);",
+                "    spare.file = Some(file);",
             ),
         ],
         killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
@@ -170,8 +170,8 @@ pub const MUTANTS: &[Mutant] = &[
         what: "what stands above W is believed from the cache at open",
         edits: &[(
             "wal/src/replay/walk.rs",
-            "        if !self.writable || found.header.records == 0",
-            "        if self.writable || found.header.records == 0",
+            "        Ok(!self.writable || found.header.records == 0",
+            "        Ok(self.writable || found.header.records == 0",
         )],
         killers: &[],
     },

@@ -78,9 +78,7 @@ impl Walk {
         let failed = |error| read_failed(dir, &segment, error);
         let scan = stretch.take_scan(dir)?;
         for (index, found) in scan.blocks.iter().enumerate() {
-            let cached = stretch.cached.contains(&found.header.offset);
-            let believed = !cached || self.is_synced(found);
-            let believed = believed && self.is_believed(stretch, found).map_err(failed)?;
+            let believed = self.is_believed(stretch, found).map_err(failed)?;
             if !believed {
                 if found.header.sync_class != 0 {
                     self.unbelieved_seq = self.unbelieved_seq.max(found.header.next_seq_after);
@@ -116,10 +114,13 @@ impl Walk {
 
     /// What is above W may stand in the cache alone: synced first, it must come from the medium.
     fn is_believed(&self, stretch: &mut Stretch, found: &Found) -> std::io::Result<bool> {
-        if !self.writable || found.header.records == 0 || self.is_synced(found) {
+        if self.is_synced(found) {
             return Ok(true);
         }
-        stretch.is_on_medium(found)
+        if stretch.cached.contains(&found.header.offset) {
+            return Ok(false);
+        }
+        Ok(!self.writable || found.header.records == 0 || stretch.is_on_medium(found)?)
     }
 
     /// Whether evidence says that a record of the block was synced.
