@@ -34,6 +34,8 @@ pub(crate) struct Engine {
     pub(crate) segment_made: Condvar,
     pub(crate) view: Mutex<View>,
     pub(crate) queue: Mutex<Queue>,
+    /// Tells a leader that waits for company that it is there.
+    pub(crate) gathered: Condvar,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) care: Mutex<Care>,
     /// What the leader and the tending thread tell each other.
@@ -113,6 +115,7 @@ impl Engine {
             let mut queue = lock(&self.queue);
             let was_failed = queue.ended == Some(Ended::Failed);
             queue.end(ended);
+            self.gathered.notify_all();
             was_failed
         };
         if ended == Ended::Failed && was_failed {

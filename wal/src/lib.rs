@@ -61,6 +61,7 @@ mod roll;
 mod segment;
 mod segments;
 
+mod company;
 mod cursor;
 mod ranges;
 mod state;

@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::checkpoint::{self, Checkpoints};
+use crate::company::Company;
 use crate::directory::Directory;
 use crate::engine::{Care, Engine, News};
 use crate::env::Env;
@@ -247,8 +248,9 @@ fn table(recovered: &Recovered, directory: &Directory) -> Segments {
         } else {
             // A spare too: what another process left in it, or failed to make durable of it, is
             // not relied on.
-            let written = segment.written || id <= newest;
-            segments.free.push(Segment { written, ..segment });
+            let was_live = id <= newest;
+            let written_bytes = if was_live { segment.len_bytes } else { segment.written_bytes };
+            segments.free.push(Segment { written_bytes, ..segment });
         }
     }
     segments.next_id = directory.highest_id().max(newest) + 1;
@@ -287,6 +289,7 @@ fn build(
         unsynced: false,
         last_write: env.clock.monotonic(),
         written: Written::default(),
+        company: Company::default(),
     };
     log.new_generation();
     let headers = segments.spares.iter().map(|spare| spare.known.0);
@@ -297,6 +300,7 @@ fn build(
         segment_made: Condvar::new(),
         view: Mutex::new(View::new(state)),
         queue: Mutex::new(Queue::default()),
+        gathered: Condvar::new(),
         tail: Mutex::new(tail),
         care: Mutex::new(Care {
             checkpoints: None,

@@ -91,6 +91,8 @@ pub(crate) struct Queue {
     /// The first put does not fit, until space returns.
     pub(crate) blocked: bool,
     pub(crate) ended: Option<Ended>,
+    /// A leader waits until so many are in line; 0 if none does.
+    pub(crate) gathering: usize,
     /// The lowest sequence of a producer that was refused, and not yet committed.
     refused: HashMap<String, u64>,
 }
@@ -107,6 +109,22 @@ impl Queue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.controls.is_empty() && self.snapshots.is_empty()
+    }
+
+    /// How many commits are in line.
+    pub(crate) fn members(&self) -> usize {
+        self.puts.len() + self.controls.len()
+    }
+
+    /// Whether what is in line can be written, and nothing else is to be done first.
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.ended.is_none() && !self.blocked && self.snapshots.is_empty()
+    }
+
+    /// Whether a leader waits for company and should look again.
+    pub(crate) fn has_gathered(&mut self) -> bool {
+        let enough = self.members() >= self.gathering || !self.is_flowing();
+        self.gathering > 0 && enough
     }
 
     /// Adds a put at the end of the line. A repeat of one that stands there shares its fate.

@@ -135,6 +135,12 @@ impl Bell {
         }
     }
 
+    /// Waits for it to ring, at most so long; whether it rang. Who sleeps on it still hears it.
+    pub(crate) fn rings_within(&self, timeout: Duration) -> bool {
+        let rung = lock(&self.rung);
+        *rung || *wait_timeout(&self.condvar, &self.rung, rung, timeout).0
+    }
+
     /// Sleeps until it rings, or for so long.
     pub(crate) fn sleep(&self, timeout: Duration) {
         let mut rung = lock(&self.rung);
