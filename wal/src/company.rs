@@ -2,14 +2,14 @@
 //!
 //! Whoever commits again and again comes back a few microseconds after each acknowledgement. A
 //! leader that wrote at once would take the first one alone, and the others would wait for a whole
-//! sync. So it waits until as many are in line as there were lately, at most a quarter of what the
-//! last sync took. One who commits alone is never waited for, and waits for nobody.
+//! sync. So it waits until as many are in line as there were lately, at most half as long
+//! as the last sync took. One who commits alone is never waited for, and waits for nobody.
 
 use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::log::Log;
-use crate::sync::{lock, wait_timeout};
+use crate::sync::{Ordering, lock, yield_now};
 
 /// A group of so many bytes costs what its bytes cost; more of them would not make it cheaper.
 const ENOUGH_BYTES: u64 = 512 << 10;
@@ -43,8 +43,8 @@ impl Company {
         self.since = now;
     }
 
-    /// For how many to wait, and until when.
-    fn wanted(&mut self) -> Option<(usize, Duration)> {
+    /// For how many to wait.
+    fn wanted(&mut self) -> Option<usize> {
         if self.expected < 2 || self.sync_took.is_zero() {
             return None;
         }
@@ -52,7 +52,16 @@ impl Company {
             self.skipped -= 1;
             return None;
         }
-        Some((self.expected, self.since + self.sync_took / 4))
+        Some(self.expected)
+    }
+
+    /// Until when to wait for the next one, if the last of so many came at that moment. At half a
+    /// sync it ends. Sooner, when the next one comes so late that it is cheaper to leave it to the
+    /// next group: each commit has its part of the time that its group takes.
+    fn until(&self, members: usize, last_came: Duration) -> Duration {
+        let group = self.sync_took + last_came.saturating_sub(self.since);
+        let part = group / members.max(1).try_into().unwrap_or(u32::MAX);
+        (last_came + part).min(self.since + self.sync_took / 2)
     }
 
     /// A wait is over; whether it brought anybody.
@@ -68,21 +77,20 @@ impl Engine {
         if self.is_manual() {
             return;
         }
-        let Some((expected, until)) = log.company.wanted() else { return };
-        let mut queue = lock(&self.queue);
-        let before = queue.members();
-        while queue.members() < expected && queue.is_flowing() {
-            let left = until.saturating_sub(self.env.clock.monotonic());
-            if left.is_zero() {
+        let Some(expected) = log.company.wanted() else { return };
+        let before = lock(&self.queue).in_line();
+        // To sleep and be woken would take longer than most of these waits.
+        let (mut members, mut last_came) = (before, log.company.since);
+        while members < expected {
+            let (now, came) = (self.env.clock.monotonic(), self.in_line.load(Ordering::Acquire));
+            if came != members {
+                (members, last_came) = (came, now);
+            } else if now >= log.company.until(members, last_came) {
                 break;
             }
-            queue.gathering = expected;
-            queue = wait_timeout(&self.gathered, &self.queue, queue, left).0;
+            yield_now();
         }
-        queue.gathering = 0;
-        let gained = before >= expected || queue.members() > before;
-        drop(queue);
-        log.company.waited(gained);
+        log.company.waited(before >= expected || members > before);
     }
 }
 
@@ -92,35 +100,44 @@ mod tests {
 
     const SYNC: Duration = Duration::from_micros(200);
 
-    fn after(members: usize, in_line: usize, bytes: u64) -> Option<(usize, Duration)> {
+    fn after(members: usize, in_line: usize, bytes: u64) -> Company {
         let mut company = Company::default();
         company.note(members, in_line, bytes, SYNC);
         company.begin(Duration::from_micros(1000));
-        company.wanted()
+        company
     }
 
     #[test]
     fn one_who_commits_alone_is_not_waited_for() {
-        assert_eq!(after(1, 0, 4096), None);
-        assert_eq!(after(0, 1, 4096), None);
+        assert_eq!(after(1, 0, 4096).wanted(), None);
+        assert_eq!(after(0, 1, 4096).wanted(), None);
     }
 
     #[test]
-    fn as_many_are_expected_as_were_on_their_way_for_a_quarter_of_a_sync() {
-        let until = Duration::from_micros(1050);
-        assert_eq!(after(1, 1, 4096), Some((2, until)));
-        assert_eq!(after(40, 24, 4096), Some((64, until)));
+    fn as_many_are_expected_as_were_on_their_way() {
+        assert_eq!(after(1, 1, 4096).wanted(), Some(2));
+        assert_eq!(after(40, 24, 4096).wanted(), Some(64));
     }
 
     #[test]
     fn a_group_that_costs_what_its_bytes_cost_waits_for_nobody() {
-        assert_eq!(after(4, 4, ENOUGH_BYTES), None);
+        assert_eq!(after(4, 4, ENOUGH_BYTES).wanted(), None);
+    }
+
+    #[test]
+    fn a_few_are_waited_for_half_a_sync_and_many_as_long_as_they_keep_coming() {
+        let company = after(2, 0, 4096);
+        let us = Duration::from_micros;
+        assert_eq!(company.until(1, us(1000)), us(1100));
+        assert_eq!(company.until(1, us(1090)), us(1100));
+        assert_eq!(company.until(20, us(1000)), us(1010));
+        assert_eq!(company.until(20, us(1040)), us(1052));
+        assert_eq!(company.until(20, us(1099)), us(1100));
     }
 
     #[test]
     fn waits_in_vain_become_rare_and_one_that_was_not_makes_them_usual_again() {
-        let mut company = Company::default();
-        company.note(2, 0, 4096, SYNC);
+        let mut company = after(2, 0, 4096);
         let mut waits = 0;
         for _ in 0..1000 {
             if company.wanted().is_some() {

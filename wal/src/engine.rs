@@ -17,7 +17,7 @@ use crate::ranges::RangeSet;
 use crate::segments::Segments;
 use crate::signal::Bell;
 use crate::status::Status;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use crate::tail::Tail;
 use crate::view::View;
 
@@ -34,8 +34,8 @@ pub(crate) struct Engine {
     pub(crate) segment_made: Condvar,
     pub(crate) view: Mutex<View>,
     pub(crate) queue: Mutex<Queue>,
-    /// Tells a leader that waits for company that it is there.
-    pub(crate) gathered: Condvar,
+    /// How many are in line, for a leader that waits for company.
+    pub(crate) in_line: AtomicUsize,
     pub(crate) tail: Mutex<Tail>,
     pub(crate) care: Mutex<Care>,
     /// What the leader and the tending thread tell each other.
@@ -115,7 +115,7 @@ impl Engine {
             let mut queue = lock(&self.queue);
             let was_failed = queue.ended == Some(Ended::Failed);
             queue.end(ended);
-            self.gathered.notify_all();
+            self.in_line.store(queue.in_line(), Ordering::Release);
             was_failed
         };
         if ended == Ended::Failed && was_failed {

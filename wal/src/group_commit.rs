@@ -15,8 +15,8 @@ use crate::format::block_bytes;
 use crate::log::Log;
 use crate::queue::{CommitSlot, ControlWork, PutWork, Queue, Receipt, out_of_sequence};
 use crate::record::Record;
-use crate::signal::{Slot, Woken};
-use crate::sync::{Arc, MutexGuard, lock};
+use crate::signal::{Crowd, Slot, Woken};
+use crate::sync::{Arc, MutexGuard, Ordering, lock};
 use crate::tables::Tables;
 use crate::tail::Run;
 
@@ -91,9 +91,14 @@ impl Engine {
     ) -> Result<Receipt> {
         let lead = {
             let mut queue = lock(&self.queue);
+            let crowd = if self.is_manual() { None } else { queue.crowd() };
+            let is_one_of_many = crowd.is_some();
+            crowd.into_iter().for_each(|crowd| slot.join(crowd));
             push(&mut queue)?;
-            if queue.has_gathered() {
-                self.gathered.notify_one();
+            self.in_line.store(queue.in_line(), Ordering::Release);
+            if is_one_of_many {
+                self.call_leader_from(queue);
+                return slot.wait_in_crowd();
             }
             !std::mem::replace(&mut queue.leading, true)
         };
@@ -117,9 +122,7 @@ impl Engine {
     pub(crate) fn commit_later(&self, push: impl FnOnce(&mut Queue) -> Result<()>) -> Result<()> {
         let mut queue = lock(&self.queue);
         push(&mut queue)?;
-        if queue.has_gathered() {
-            self.gathered.notify_one();
-        }
+        self.in_line.store(queue.in_line(), Ordering::Release);
         self.call_leader_from(queue);
         Ok(())
     }
@@ -197,6 +200,7 @@ impl Engine {
     fn gather(&self, log: &Log, spare_failed: bool) -> Gathered {
         let mut queue = lock(&self.queue);
         let mut group = Group::default();
+        queue.groups = queue.groups.wrapping_add(1);
         if !queue.snapshots.is_empty() {
             group.snapshots = std::mem::take(&mut queue.snapshots);
             return Gathered::Group(group);
@@ -335,7 +339,11 @@ impl Engine {
         let now = self.env.clock.monotonic();
         let members = group.controls.len() + puts.len();
         log.written.commits += members as u64;
-        let in_line = lock(&self.queue).members();
+        let in_line = {
+            let mut queue = lock(&self.queue);
+            queue.lately = members + queue.members();
+            queue.members()
+        };
         let took = if log.class.is_commit() { now.saturating_sub(begun) } else { Duration::ZERO };
         log.company.note(members, in_line, body.block_bytes(), took);
         log.company.begin(now);
@@ -456,21 +464,30 @@ impl Engine {
     }
 
     fn acknowledge(&self, group: &Group, puts: &[Record]) {
+        let mut crowds: Vec<Arc<Crowd>> = Vec::new();
+        let mut complete = |slot: &CommitSlot, receipt: Receipt| {
+            if let Some(crowd) = slot.complete_in_crowd(Ok(receipt))
+                && !crowds.iter().any(|known| Arc::ptr_eq(known, &crowd))
+            {
+                crowds.push(crowd);
+            }
+        };
         for work in &group.controls {
             let Some(slot) = &work.slot else { continue };
             let events = match &work.record {
                 Record::Ack(ack) => ack.ranges.iter().map(|range| range.len()).sum(),
                 _ => 0,
             };
-            slot.complete(Ok(self.receipt(0, events, false)));
+            complete(slot, self.receipt(0, events, false));
         }
         for (work, record) in group.puts.iter().zip(puts) {
             let Record::Put(put) = record else { continue };
             for (index, slot) in work.slots.iter().enumerate() {
                 let receipt = self.receipt(put.first_seq, u64::from(put.count), index > 0);
-                slot.complete(Ok(receipt));
+                complete(slot, receipt);
             }
         }
+        crowds.iter().for_each(|crowd| crowd.call());
     }
 
     pub(crate) fn receipt(&self, first_seq: u64, events: u64, duplicate: bool) -> Receipt {

@@ -28,7 +28,7 @@ use crate::segments::Segments;
 use crate::signal::Bell;
 use crate::state::{LiveSegment, State};
 use crate::status::Status;
-use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};
+use crate::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use crate::tail::Tail;
 use crate::view::View;
 
@@ -300,7 +300,7 @@ fn build(
         segment_made: Condvar::new(),
         view: Mutex::new(View::new(state)),
         queue: Mutex::new(Queue::default()),
-        gathered: Condvar::new(),
+        in_line: AtomicUsize::new(0),
         tail: Mutex::new(tail),
         care: Mutex::new(Care {
             checkpoints: None,
