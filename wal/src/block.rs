@@ -161,9 +161,9 @@ mod tests {
 
     /// A put of two events, one of them empty, behind an acknowledgement.
     fn check(len: usize) {
-        let mut events = (len as u32).to_le_bytes().to_vec();
-        events.resize(4 + len + 4, b'a');
-        events[4 + len..].fill(0);
+        let mut events = (len as u16).to_le_bytes().to_vec();
+        events.resize(2 + len + 2, b'a');
+        events[2 + len..].fill(0);
         let events = Bytes::from(events);
         let put = Record::Put(Put {
             first_seq: 7,

@@ -38,6 +38,7 @@
 #[doc(hidden)]
 pub mod doors;
 mod error;
+mod events;
 pub mod fs;
 
 mod channel;

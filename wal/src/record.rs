@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::checksum::Sum;
+use crate::events::SHORT_HEAD;
 use crate::format::{NUMBER_MAX, RECORD_HEADER_LEN};
 use crate::ranges::SeqRange;
 use crate::state::State;
@@ -54,7 +55,7 @@ pub(crate) struct Put {
     pub(crate) producer: Option<(String, u64)>,
     pub(crate) positions: Vec<(String, Bytes)>,
     pub(crate) expires_us: Option<i64>,
-    /// Each event: its length in 32 bits, its bytes.
+    /// As `events.rs` writes them.
     pub(crate) events: Bytes,
 }
 
@@ -293,7 +294,8 @@ impl Put {
         }
         put.events = read.rest();
         // Every event has at least its length.
-        let sound = put.count as usize <= put.events.len() / 4 && put.first_seq < NUMBER_MAX;
+        let sound =
+            put.count as usize <= put.events.len() / SHORT_HEAD && put.first_seq < NUMBER_MAX;
         sound.then_some(put)
     }
 }

@@ -19,7 +19,7 @@ use crate::sync::{Ordering, lock, wait};
 
 /// How many seqs a weaker sync class reserves ahead by a synced State: more than a transaction of
 /// empty events may have.
-pub(crate) const SEQS_RESERVED: u64 = 1 << 23;
+pub(crate) const SEQS_RESERVED: u64 = 1 << 24;
 /// From so many segments on the rest of one may stay unused for the sake of a faster one.
 const SEGMENTS_TO_MOVE: u64 = 16;
 /// How often the log rolls at most for the sake of one block.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::checksum::Sum;
 use crate::engine::Shared;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::queue::{CommitSlot, PutWork, Receipt};
 use crate::record::Put;
 use crate::signal::Slot;
@@ -62,24 +63,24 @@ impl PutTransaction {
     /// once. `encode` must only append. Errors as for [`PutTransaction::put`].
     pub fn put_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         let start = self.events.len();
-        self.events.extend_from_slice(&[0; 4]);
+        self.events.extend_from_slice(&[0; events::SHORT_HEAD]);
         encode(&mut self.events);
-        let len = self.events.len() - start - 4;
+        let len = self.events.len() - start - events::SHORT_HEAD;
         let most = self.engine.geometry.transaction_bytes_max;
-        if self.len_bytes() > most {
+        if self.len_bytes() - events::SHORT_HEAD + events::head_len(len) > most {
             self.events.truncate(start);
             return Err(self.too_large(len, most));
         }
-        self.events[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
+        events::close(&mut self.events, start);
         self.put.count += 1;
         Ok(())
     }
 
     fn too_large(&self, len: usize, most: usize) -> Error {
-        if len + 4 > most {
+        if len + events::head_len(len) > most {
             let text = format!(
                 "an event of {len} bytes is larger than a transaction of this channel may be \
-                 ({most} bytes, 4 of them for its length); cut it, or raise the channel's byte \
+                 ({most} bytes with its length); cut it, or raise the channel's byte \
                  limit (a transaction may have a thirty-second of it, at most 16 MiB)"
             );
             return Error::new(ErrorKind::EventTooLarge, text);
