@@ -21,6 +21,16 @@ impl Sum {
         Sum { crc: crc32fast::hash(bytes), len_bytes: bytes.len() as u64 }
     }
 
+    /// The sum of `bytes`, if it is worth joining to others.
+    pub(crate) fn of_long(bytes: &[u8]) -> Option<Sum> {
+        (bytes.len() >= JOIN_FROM_BYTES).then(|| Sum::of(bytes))
+    }
+
+    /// The sum of these bytes and then `bytes`, whose own sum may be known.
+    pub(crate) fn then_known(self, bytes: &[u8], known: Option<Sum>) -> Sum {
+        known.map_or_else(|| self.then_bytes(bytes), |known| self.then(bytes, known))
+    }
+
     /// The sum of these bytes and then `bytes`.
     pub(crate) fn then_bytes(self, bytes: &[u8]) -> Sum {
         let mut hasher = Hasher::new_with_initial_len(self.crc, self.len_bytes);

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::buffers::Buffers;
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,6 +38,10 @@ pub(crate) struct Engine {
     /// How many are in line, for a leader that waits for company.
     pub(crate) in_line: AtomicUsize,
     pub(crate) tail: Mutex<Tail>,
+    /// What transactions gather their events in.
+    pub(crate) put_buffers: Arc<Buffers>,
+    /// What is read from segments.
+    pub(crate) read_buffers: Arc<Buffers>,
     pub(crate) care: Mutex<Care>,
     /// What the leader and the tending thread tell each other.
     pub(crate) news: News,

@@ -21,7 +21,7 @@ use crate::tables::Tables;
 use crate::tail::Run;
 
 /// At about this size a group is large enough: more would only make its members wait.
-const GROUP_BYTES: usize = 1 << 20;
+const GROUP_BYTES: usize = 3 << 19;
 
 /// What goes into one block.
 #[derive(Debug, Default)]

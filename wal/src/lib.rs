@@ -74,6 +74,7 @@ mod reader;
 mod tail;
 mod taking;
 
+mod buffers;
 mod care;
 mod checkpoint;
 mod checkpoint_codec;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use crate::buffers::Buffers;
 use crate::checkpoint::{self, Checkpoints};
 use crate::company::Company;
 use crate::directory::Directory;
@@ -302,6 +303,8 @@ fn build(
         queue: Mutex::new(Queue::default()),
         in_line: AtomicUsize::new(0),
         tail: Mutex::new(tail),
+        put_buffers: Buffers::new(PUT_BUFFERS_KEPT, BUFFER_BYTES_MAX),
+        read_buffers: Buffers::new(READ_BUFFERS_KEPT, BUFFER_BYTES_MAX),
         care: Mutex::new(Care {
             checkpoints: None,
             status: None,
@@ -323,6 +326,12 @@ fn build(
     engine.begin_generation(fresh)?;
     Ok(engine)
 }
+
+/// How many buffers of put transactions, and of reads, wait to be used again, and how large they are
+/// at most: more than a group or a piece needs would be memory for nothing.
+const PUT_BUFFERS_KEPT: usize = 4;
+const READ_BUFFERS_KEPT: usize = 4;
+const BUFFER_BYTES_MAX: usize = 2 << 20;
 
 /// The bytes of both copies of a State.
 fn states_bytes(state: &State) -> u64 {

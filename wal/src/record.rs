@@ -202,16 +202,23 @@ impl Record {
 
     /// Reads one record off the front; `None` if what stands there is not whole and sound.
     pub(crate) fn decode(read: &mut Read) -> Option<Record> {
+        Some(Record::decode_with_sum(read, Sum::default())?.0)
+    }
+
+    /// The same, with the sum of all up to its end, if `before` is the sum of what stands before.
+    pub(crate) fn decode_with_sum(read: &mut Read, before: Sum) -> Option<(Record, Sum)> {
         let header = read.take(RECORD_HEADER_LEN)?;
         let mut fields = Read::new(header.clone());
         let len = fields.u32()? as usize;
         let (kind, flags, _) = (fields.u8()?, fields.u8()?, fields.u16()?);
         let crc = fields.u32()?;
         let payload = read.take(len)?;
-        if Sum::of(&header[..8]).then_bytes(&payload).crc() != crc {
+        let known = Sum::of_long(&payload);
+        if Sum::of(&header[..8]).then_known(&payload, known).crc() != crc {
             return None;
         }
-        Record::decode_payload(kind, flags, payload)
+        let sum = before.then_bytes(&header).then_known(&payload, known);
+        Some((Record::decode_payload(kind, flags, payload)?, sum))
     }
 
     fn decode_payload(kind: u8, flags: u8, payload: Bytes) -> Option<Record> {

@@ -46,7 +46,8 @@ pub struct PutTransaction {
 impl PutTransaction {
     pub(crate) fn new(engine: Shared) -> PutTransaction {
         let wait = engine.options.put_timeout;
-        PutTransaction { engine, events: Vec::new(), put: Put::default(), wait }
+        let events = engine.put_buffers.empty();
+        PutTransaction { engine, events, put: Put::default(), wait }
     }
 
     /// Adds an event.
@@ -220,14 +221,15 @@ impl PutTransaction {
     }
 
     /// What stands in line; nothing if there is nothing to commit.
-    fn into_work(self, blocking: bool) -> Option<(PutWork, Arc<CommitSlot>)> {
+    fn into_work(mut self, blocking: bool) -> Option<(PutWork, Arc<CommitSlot>)> {
         let empty =
             self.put.count == 0 && self.put.positions.is_empty() && self.put.producer.is_none();
         if empty {
             return None;
         }
         let sum = Sum::of(&self.events);
-        let put = Put { events: self.events.into(), ..self.put };
+        let events = self.engine.put_buffers.lend(std::mem::take(&mut self.events));
+        let put = Put { events, ..std::mem::take(&mut self.put) };
         let slot: Arc<CommitSlot> = Slot::new();
         let deadline = self.engine.env.clock.monotonic().saturating_add(self.wait);
         let slots = vec![slot.clone()];
@@ -236,6 +238,12 @@ impl PutTransaction {
 
     /// Forgets the events. Dropping does the same.
     pub fn rollback(self) {}
+}
+
+impl Drop for PutTransaction {
+    fn drop(&mut self) {
+        self.engine.put_buffers.give_back(std::mem::take(&mut self.events));
+    }
 }
 
 fn check_key(what: &str, key: &str) -> Result<()> {
