@@ -14,6 +14,8 @@ use crate::sync::{Ordering, TryLockError, lock};
 
 /// How long the thread sleeps when nothing rings.
 const ROUND: Duration = Duration::from_millis(100);
+/// How often a checkpoint is synced at most while the log is being written to.
+const CHECKPOINT_SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How much of a new segment is written ahead at once.
 const SLICE_BYTES: u64 = 512 << 10;
 
@@ -69,7 +71,7 @@ impl Engine {
             self.call_leader();
         }
         let mut care = lock(&self.care);
-        self.tend_checkpoint(&mut care);
+        self.tend_checkpoint(&mut care, idle);
         self.show_status(&mut care);
     }
 
@@ -111,7 +113,7 @@ impl Engine {
 
     /// Asks for a checkpoint when enough log has been written, and writes one as soon as the log
     /// itself says that its place is synced.
-    fn tend_checkpoint(&self, care: &mut Care) {
+    fn tend_checkpoint(&self, care: &mut Care, idle: bool) {
         let written = self.news.written_bytes.load(Ordering::Relaxed);
         // A small channel goes round before much is written: it has a checkpoint all the same.
         let every = self.options.checkpoint_bytes.min(2 * self.geometry.segment_bytes);
@@ -124,10 +126,24 @@ impl Engine {
         }
         let evidence = self.news.evidence_lsn.load(Ordering::Acquire);
         let ready = |due: &crate::checkpoint::Checkpoint| due.state.next_lsn - 1 <= evidence;
-        let Some(mut due) = care.checkpoint_due.take_if(|due| ready(due)) else { return };
+        let due = care.checkpoint_due.take_if(|due| ready(due));
         let Some(checkpoints) = &mut care.checkpoints else { return };
-        due.number = checkpoints.next_number();
-        if let Err(error) = checkpoints.write(&due) {
+        let mut outcome = Ok(());
+        if let Some(mut due) = due {
+            due.number = checkpoints.next_number();
+            outcome = checkpoints.write(&due);
+        }
+        // Commits wait for the same disk.
+        let now = self.env.clock.monotonic();
+        let recently = care.checkpoint_synced.is_some_and(|at| now - at < CHECKPOINT_SYNC_EVERY);
+        if outcome.is_ok() && (idle || !recently) {
+            outcome = checkpoints.sync().map(|synced| {
+                if synced {
+                    care.checkpoint_synced = Some(now);
+                }
+            });
+        }
+        if let Err(error) = outcome {
             self.note_trouble(format!("write a checkpoint: {error}"));
         }
     }

@@ -65,6 +65,8 @@ pub(crate) struct Care {
     pub(crate) status: Option<Status>,
     /// How many bytes of log had been written at the last checkpoint.
     pub(crate) checkpoint_at_bytes: u64,
+    /// When a checkpoint was synced last.
+    pub(crate) checkpoint_synced: Option<Duration>,
     /// A checkpoint that waits for the evidence that its place is synced.
     pub(crate) checkpoint_due: Option<Checkpoint>,
 }

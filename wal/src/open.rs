@@ -309,6 +309,7 @@ fn build(
             checkpoints: None,
             status: None,
             checkpoint_at_bytes: 0,
+            checkpoint_synced: None,
             checkpoint_due: None,
         }),
         news: News { headers_lsn, ..News::default() },
