@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
+mod bench;
 mod log;
 mod progress;
 mod put;
@@ -36,6 +37,7 @@ enum Command {
     Put(put::Put),
     Take(take::Take),
     Stat(stat::Stat),
+    Bench(bench::Bench),
     Torture(torture::Torture),
     TortureChild(torture::TortureChild),
 }
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Put(put) => put.execute(),
         Command::Take(take) => take.execute(),
         Command::Stat(stat) => stat.execute(),
+        Command::Bench(bench) => bench.execute(),
         Command::Torture(torture) => torture.execute(),
         Command::TortureChild(child) => child.execute(),
     };

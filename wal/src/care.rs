@@ -205,6 +205,7 @@ impl Engine {
             let slice = IoSlice::new(&zeroes[..len as usize]);
             write_all_at(&**file, &mut [slice], offset)?;
             file.sync_data()?;
+            self.note_prepared(len);
             offset += len;
         }
         Ok(true)
