@@ -11,7 +11,7 @@ use super::floor::{self, Bound, FloorFile, FloorSync};
 use super::load::{BLOCK, Events, Load};
 use super::pace::{Tally, median, per_second};
 use super::put;
-use crate::channel::FileChannel;
+use crate::channel::{Channel, FileChannel};
 use crate::failure::Failure;
 
 /// How long a slice is at most.
@@ -125,11 +125,17 @@ impl<'a> Contest<'a> {
         done: &'a mut dyn FnMut(f64),
     ) -> Result<Outcome, Failure> {
         let lane = |name: &str, events_max: u64| -> Result<Lane, Failure> {
-            let channel = bed::open(&dir.join(name), load, rules.bytes_max, events_max)?;
+            let path = dir.join(name);
+            let channel = bed::open(&path, load, rules.bytes_max, 0)?;
             let events = Events::new(load, &channel)?;
+            if rules.lap == Lap::Later {
+                bed::go_round(&channel, &events, load, stop)?;
+            }
+            channel.close();
+            let channel = bed::open(&path, load, rules.bytes_max, events_max)?;
+            bed::rest(&channel, stop);
             Ok(Lane { channel, events })
         };
-        // First of all: what cannot be is refused before anything is written.
         let put = rules.with_put.then(|| lane("put", 0)).transpose()?;
         let both = rules.with_both.then(|| lane("both", both::events_max(load))).transpose()?;
         let file_bytes = floor_file_bytes(load, rules.bytes_max);
@@ -158,9 +164,6 @@ impl<'a> Contest<'a> {
     }
 
     fn later(&mut self, put: Option<&Lane>, both: Option<&Lane>) -> Result<(), Failure> {
-        for lane in put.into_iter().chain(both) {
-            bed::go_round(&lane.channel, &lane.events, self.load, self.stop)?;
-        }
         for turn in 1.. {
             self.floor()?;
             self.disk()?;
