@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 
 mod bench;
+mod child;
 mod log;
 mod progress;
 mod put;
@@ -38,6 +39,7 @@ enum Command {
     Take(take::Take),
     Stat(stat::Stat),
     Bench(bench::Bench),
+    BenchChild(bench::BenchChild),
     Torture(torture::Torture),
     TortureChild(torture::TortureChild),
 }
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Take(take) => take.execute(),
         Command::Stat(stat) => stat.execute(),
         Command::Bench(bench) => bench.execute(),
+        Command::BenchChild(child) => child.execute(),
         Command::Torture(torture) => torture.execute(),
         Command::TortureChild(child) => child.execute(),
     };

@@ -109,16 +109,12 @@ pub(super) fn slice(
         }
         consumed
     };
-    let ended = |_| Err(Failure::new("a thread of the bench has ended"));
     let (produced, taken) = std::thread::scope(|scope| {
         let consumers: Vec<_> = (0..load.consumers).map(|_| scope.spawn(take)).collect();
         let producers: Vec<_> = (0..load.producers).map(|_| scope.spawn(produce)).collect();
-        let produced = producers
-            .into_iter()
-            .map(|one| one.join().unwrap_or_else(|_| Err(Failure::new("a producer has ended"))));
-        let produced: Result<Vec<Produced>, _> = produced.collect();
-        let taken = consumers.into_iter().map(|one| one.join().unwrap_or_else(ended));
-        (produced, taken.collect::<Result<Vec<Consumed>, _>>())
+        let produced: Result<Vec<Produced>, _> = producers.into_iter().map(put::joined).collect();
+        let taken: Result<Vec<Consumed>, _> = consumers.into_iter().map(put::joined).collect();
+        (produced, taken)
     });
     // What came in the way of the takes ended the puts as well.
     let (taken, produced) = (taken?, produced?);

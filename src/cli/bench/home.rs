@@ -65,6 +65,21 @@ impl Home {
             format!("{shown} has {} left, and {} may be needed", mib(available), mib(needed));
         Err(Failure::new(format!("{text}; name another --dir, or fewer --events")))
     }
+    /// A directory for a phase.
+    pub(super) fn place(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.path.join(name);
+        fs::create_dir(&path).map_err(|error| {
+            Failure::new(format!("{} cannot be made", path.display())).because(error)
+        })?;
+        Ok(path)
+    }
+
+    /// Removes what a phase has made.
+    pub(super) fn remove(&self, place: &Path) -> Result<(), Failure> {
+        fs::remove_dir_all(place).map_err(|error| {
+            Failure::new(format!("{} cannot be removed", place.display())).because(error)
+        })
+    }
 
     /// Leaves everything, for somebody to look at; where that is.
     pub(super) fn keep(mut self) -> PathBuf {

@@ -10,10 +10,12 @@
 //! | a channel, filled, drained, at rest        | `bed.rs` |
 //! | a slice of puts; of puts and takes         | `put.rs`, `both.rs` |
 //! | all of these by turns                      | `contest.rs` |
+//! | a backlog drained, beside a plain reader   | `take.rs`, `cold.rs` |
+//! | a backlog opened, in other processes       | `open.rs`, `child.rs` |
 //! | what is told                               | `report.rs`, `table.rs` |
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args, ValueEnum};
@@ -27,15 +29,21 @@ use crate::shutdown;
 
 mod bed;
 mod both;
+mod child;
+mod cold;
 mod contest;
 mod floor;
 mod home;
 mod load;
+mod open;
 mod pace;
 mod put;
 mod report;
 mod system;
 mod table;
+mod take;
+
+pub(super) use child::BenchChild;
 
 use contest::{Contest, Lap, Rules};
 use home::Home;
@@ -49,6 +57,8 @@ const BYTES_MAX: u64 = 2 << 30;
 const ROUND_BYTES: u64 = 1 << 30;
 /// The most bytes of log of a first lap, unless a number of events is given.
 const FIRST_BYTES: u64 = 2 << 30;
+/// The length of a segment at most.
+const SEGMENT_BYTES: u64 = 64 << 20;
 /// More threads than anybody has a use for.
 const THREADS_MAX: usize = 4096;
 
@@ -102,6 +112,9 @@ pub(super) struct Bench {
     /// Whether the channel's segments have been written before
     #[arg(long, value_name = "LAP", default_value = "later")]
     lap: Lap,
+    /// Let the system forget a backlog before it is drained or opened
+    #[arg(long)]
+    cold: bool,
     /// Measure the channel alone
     #[arg(long)]
     no_floor: bool,
@@ -118,8 +131,12 @@ pub(super) struct Bench {
 enum Phase {
     /// Puts alone
     Put,
+    /// A backlog drained
+    Take,
     /// Puts and takes at once, beside puts alone
     Both,
+    /// A channel with a backlog opened, and its first event taken
+    Open,
 }
 
 fn parse_some_size(text: &str) -> Result<u64, String> {
@@ -152,7 +169,7 @@ impl Bench {
     /// What is measured without being asked for.
     fn phases(&self) -> Vec<Phase> {
         match (&self.phase[..], self.consumers) {
-            ([], 0) => vec![Phase::Put],
+            ([], 0) => vec![Phase::Put, Phase::Open, Phase::Take],
             ([], _) => vec![Phase::Both],
             (named, _) => named.to_vec(),
         }
@@ -168,6 +185,8 @@ struct Plan {
     events: Option<u64>,
     bytes_max: Option<u64>,
     with_floor: bool,
+    cold: bool,
+    keep: bool,
 }
 
 impl Plan {
@@ -185,7 +204,7 @@ impl Plan {
             let text = format!("--producers and --consumers are at most {THREADS_MAX}");
             return Err(Failure::new(format!("{text}, --in-flight at most {}", 1 << 20)));
         }
-        let takes = phases.iter().any(|phase| *phase != Phase::Put);
+        let takes = phases.iter().any(|phase| matches!(phase, Phase::Take | Phase::Both));
         let load = Load {
             size: usize::try_from(options.size).unwrap_or(usize::MAX >> 1).min(usize::MAX >> 1),
             batch: options.batch.get(),
@@ -194,13 +213,69 @@ impl Plan {
             consumers: options.consumers.max(usize::from(takes)),
             sync,
         };
-        Ok(Plan {
+        let plan = Plan {
             load,
             lap: options.lap,
             phases,
             events: options.events.map(NonZeroU64::get),
             bytes_max: options.bytes_max,
             with_floor: !options.no_floor,
+            cold: options.cold,
+            keep: options.keep,
+        };
+        plan.check_limit()?;
+        Ok(plan)
+    }
+
+    /// A backlog has to have room below a limit that is given.
+    fn check_limit(&self) -> Result<(), Failure> {
+        let first = self.rules().filter(|rules| rules.lap == Lap::First && rules.events.is_some());
+        let backlogs = [
+            first.map(|rules| rules.bytes),
+            self.take().map(|_| self.backlog_bytes(self.take_events())),
+            self.open().map(|open| self.backlog_bytes(open.events)),
+        ];
+        let largest = backlogs.into_iter().flatten().max().unwrap_or(0);
+        let Some(limit) = self.bytes_max else { return Ok(()) };
+        // Two segments are kept back, one is begun, and one is being made.
+        let room = limit - 4 * (limit / 8).min(SEGMENT_BYTES);
+        if largest <= room {
+            return Ok(());
+        }
+        let text = format!("--bytes-max {limit} has room for {room} bytes of events");
+        Err(Failure::new(format!("{text}, and {largest} are to wait; raise it, or lower --events")))
+    }
+
+    /// The bytes of log of a backlog that is filled with large transactions.
+    fn backlog_bytes(&self, events: u64) -> u64 {
+        self.load.log_bytes(events, self.load.fill_batch() as u64)
+    }
+
+    fn backlog_bytes_max(&self, events: u64) -> u64 {
+        let bytes = self.backlog_bytes(events);
+        self.bytes_max.unwrap_or(bytes.saturating_add(bytes / 8).saturating_add(BYTES_MAX))
+    }
+
+    fn take_events(&self) -> u64 {
+        self.events.unwrap_or(take::EVENTS)
+    }
+
+    fn take(&self) -> Option<take::Rules> {
+        let events = self.take_events();
+        self.has(Phase::Take).then(|| take::Rules {
+            events,
+            bytes_max: self.backlog_bytes_max(events),
+            cold: self.cold,
+            with_floor: self.with_floor,
+        })
+    }
+
+    fn open(&self) -> Option<open::Rules> {
+        let events = self.events.unwrap_or(open::EVENTS);
+        self.has(Phase::Open).then(|| open::Rules {
+            events,
+            bytes_max: self.backlog_bytes_max(events),
+            cold: self.cold,
         })
     }
 
@@ -241,17 +316,43 @@ impl Plan {
             let floor = contest::floor_file_bytes(&self.load, rules.bytes_max);
             channel.saturating_mul(channels).saturating_add(floor)
         });
-        contest
+        // One phase stands on the disk with all that those before it have left.
+        let take = self.take().map(|take| self.backlog_bytes(take.events));
+        let open = self.open().map(|open| self.backlog_bytes(open.events));
+        let backlog = |bytes: u64| bytes.saturating_add(ROUND_BYTES);
+        contest.max(take.map_or(0, backlog)).max(open.map_or(0, backlog))
     }
 
     fn measure(&self, home: &Home, stop: &AtomicBool, report: &mut Report) -> Result<(), Failure> {
         if let Some(rules) = self.rules() {
-            let mut progress = Progress::share("puts");
+            let mut progress = Progress::share("put");
             system::reset_peak_rss();
+            let dir = home.place("contest")?;
             let mut done = |share| progress.reach(share);
-            let outcome = Contest::run(home.path(), rules, &self.load, stop, &mut done)?;
+            let outcome = Contest::run(&dir, rules, &self.load, stop, &mut done)?;
             report.contest(&self.load, rules, &outcome);
+            self.end(home, &dir)?;
+        }
+        if let Some(rules) = self.open().filter(|_| !stop.load(Ordering::Relaxed)) {
+            let mut progress = Progress::share("open");
+            let dir = home.place("open")?;
+            let mut done = |share| progress.reach(share);
+            report.phases.open = open::run(&dir, rules, &self.load, stop, &mut done)?;
+            self.end(home, &dir)?;
+        }
+        if let Some(rules) = self.take().filter(|_| !stop.load(Ordering::Relaxed)) {
+            let mut progress = Progress::share("take");
+            let dir = home.place("take")?;
+            let mut done = |share| progress.reach(share);
+            let outcome = take::run(&dir, rules, &self.load, stop, &mut done)?;
+            report.take(&self.load, rules, &outcome);
+            self.end(home, &dir)?;
         }
         Ok(())
+    }
+
+    /// What a phase has made goes before the next one, unless it is to be kept.
+    fn end(&self, home: &Home, place: &Path) -> Result<(), Failure> {
+        if self.keep { Ok(()) } else { home.remove(place) }
     }
 }

@@ -56,26 +56,35 @@ pub(super) fn slice(
     stop: &AtomicBool,
 ) -> Result<(Slice, Latency), Failure> {
     let tickets = Tickets::new(bound, stop);
-    let produced = if load.producers == 1 {
-        vec![produce(channel, events, load, &tickets)?]
-    } else {
-        let together = Barrier::new(load.producers);
-        std::thread::scope(|scope| {
-            let producers: Vec<_> = (0..load.producers)
-                .map(|_| {
-                    scope.spawn(|| {
-                        together.wait();
-                        produce(channel, events, load, &tickets)
-                    })
-                })
-                .collect();
-            let joined = producers.into_iter().map(|producer| {
-                producer.join().unwrap_or_else(|_| Err(Failure::new("a producer has ended")))
-            });
-            joined.collect::<Result<Vec<_>, _>>()
-        })?
-    };
+    let produced = together(load.producers, || produce(channel, events, load, &tickets))?;
     Ok(sum(&produced, load))
+}
+
+/// The same work by so many threads, which begin together; one alone is this thread.
+pub(super) fn together<T: Send>(
+    count: usize,
+    work: impl Fn() -> Result<T, Failure> + Sync,
+) -> Result<Vec<T>, Failure> {
+    if count == 1 {
+        return Ok(vec![work()?]);
+    }
+    let all = Barrier::new(count);
+    std::thread::scope(|scope| {
+        let begin = || {
+            all.wait();
+            work()
+        };
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(begin)).collect();
+        threads.into_iter().map(joined).collect()
+    })
+}
+
+/// What a thread came to.
+pub(super) fn joined<T>(
+    thread: std::thread::ScopedJoinHandle<'_, Result<T, Failure>>,
+) -> Result<T, Failure> {
+    // It has said why on its own.
+    thread.join().unwrap_or_else(|_| Err(Failure::new("a thread of the bench has panicked")))
 }
 
 /// One producer, in this thread.

@@ -8,9 +8,9 @@ use super::Plan;
 use super::contest::{Outcome, Rules};
 use super::floor::FloorSync;
 use super::home::Home;
-use super::load::Load;
+use super::load::{BLOCK, Load};
 use super::pace::{Figures, Percentiles, Tally, per_second, ratio};
-use super::system;
+use super::{system, take};
 use crate::failure::Failure;
 
 /// All figures. The keys of the JSON object are stable: more may come, none goes or changes its
@@ -44,6 +44,10 @@ pub(super) struct Phases {
     pub put: Option<Measured>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub both: Option<Both>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub take: Option<Take>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<Open>,
 }
 
 /// A phase beside its floor.
@@ -74,6 +78,53 @@ pub(super) struct Both {
     /// How long takes waited for their first event.
     pub take_wait_us: Percentiles,
     pub backlog_events_max: u64,
+}
+
+/// A backlog drained: the commits are those of takes, the payload is what was taken.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Take {
+    #[serde(flatten)]
+    pub take: Measured,
+    pub cold: bool,
+    /// One small write and a sync a batch: what a reader needs to know durably how far it has come.
+    pub floor: Option<Floor>,
+    /// A plain reader of the same segments, and the log that was read while draining.
+    pub read_floor: Option<ReadFloor>,
+    pub ratio_to_read_floor: Option<f64>,
+    pub take_wait_us: Percentiles,
+}
+
+/// What the disk, or the system's memory, gave to a plain reader of whole segments.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct ReadFloor {
+    pub mb_per_s: f64,
+    /// The bytes of log that were drained, with all that stands around the payload.
+    pub drained_mb_per_s: f64,
+}
+
+/// A channel with a backlog, opened by other processes.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Open {
+    pub events: u64,
+    pub events_drained: u64,
+    /// From before the open to the first event: the median, and each.
+    pub first_event_ms: f64,
+    pub first_event_ms_each: Vec<f64>,
+    /// The same, after both checkpoints were removed.
+    pub without_checkpoints_ms: f64,
+    pub cold: bool,
+    pub fill_events_per_s: f64,
+    pub drain_events_per_s: f64,
+    pub peak_rss_mib: OpenPeaks,
+}
+
+/// The peak memory of each process; of several opens the largest.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct OpenPeaks {
+    pub fill: Option<f64>,
+    pub open: Option<f64>,
+    pub without_checkpoints: Option<f64>,
+    pub drain: Option<f64>,
 }
 
 /// What the disk gave to the plain program.
@@ -120,19 +171,19 @@ impl Report {
     pub(super) fn contest(&mut self, load: &Load, rules: Rules, outcome: &Outcome) {
         let peak = system::peak_rss_mib();
         let payload = load.payload_bytes();
-        self.floor = outcome.floor.figures(payload, None).map(|figures| Floor {
-            figures,
-            write_bytes: load.floor_bytes(),
-            sync: FloorSync::of(load.sync).words(),
-        });
+        let sync = FloorSync::of(load.sync);
+        let floor = Floor::of(&outcome.floor, payload, load.floor_bytes(), sync);
         let disk = outcome.disk.large_mb_per_s().zip(outcome.disk.small_per_s());
         self.disk = disk.map(|(large, small)| Disk {
             write_1mib_sync_mb_per_s: large,
             write_4k_sync_per_s: small,
         });
         let measured = |tally: &Tally| {
-            let figures = tally.figures(payload, peak)?;
-            Some(self.beside(figures))
+            let mut measured = Measured::of(tally.figures(payload, peak)?, floor.as_ref());
+            let disk = self.disk.map(|disk| disk.write_1mib_sync_mb_per_s);
+            measured.ratio_to_disk_bandwidth =
+                disk.map(|disk| ratio(measured.figures.mb_per_s, disk));
+            Some(measured)
         };
         let put = measured(&outcome.put);
         let both = measured(&outcome.both).map(|mut both| {
@@ -149,29 +200,62 @@ impl Report {
                 backlog_events_max: super::both::events_max(load),
             }
         });
-        self.main = if rules.with_both { Some("both") } else { Some("put") };
-        self.phase =
-            if rules.with_both { both.as_ref().map(|both| both.put.clone()) } else { put.clone() };
+        let main = if rules.with_both { both.as_ref().map(|both| &both.put) } else { put.as_ref() };
+        self.main = main.map(|_| if rules.with_both { "both" } else { "put" });
+        self.phase = main.cloned();
+        self.floor = floor;
         self.phases.put = put;
         self.phases.both = both;
     }
 
-    fn beside(&self, figures: Figures) -> Measured {
-        let floor = self.floor.as_ref().map(|floor| &floor.figures);
-        let disk = self.disk.map(|disk| disk.write_1mib_sync_mb_per_s);
-        Measured {
-            ratio_to_floor: floor.map(|floor| ratio(figures.commits_per_s, floor.commits_per_s)),
-            ratio_p99_to_floor: floor
-                .map(|floor| ratio(figures.commit_us.p99, floor.commit_us.p99)),
-            ratio_to_disk_bandwidth: disk.map(|disk| ratio(figures.mb_per_s, disk)),
-            ratio_to_put_only: None,
-            figures,
+    /// The phase that drains.
+    pub(super) fn take(&mut self, load: &Load, rules: take::Rules, outcome: &take::Outcome) {
+        let payload = load.payload_bytes();
+        let floor = Floor::of(&outcome.floor, payload, BLOCK, FloorSync::of(load.sync));
+        let Some(figures) = outcome.takes.figures(payload, outcome.peak_rss_mib) else { return };
+        let take = Measured::of(figures, floor.as_ref());
+        let rates = outcome.read_mb_per_s.zip(outcome.log_mb_per_s);
+        let read_floor =
+            rates.map(|(read, log)| ReadFloor { mb_per_s: read, drained_mb_per_s: log });
+        if self.phase.is_none() {
+            self.main = Some("take");
+            self.phase = Some(take.clone());
+            self.floor.clone_from(&floor);
         }
+        self.phases.take = Some(Take {
+            take,
+            cold: rules.cold,
+            floor,
+            read_floor,
+            ratio_to_read_floor: read_floor.map(|one| ratio(one.drained_mb_per_s, one.mb_per_s)),
+            take_wait_us: outcome.consumed.wait.percentiles(),
+        });
     }
 
     pub(super) fn json(&self) -> Result<String, Failure> {
         serde_json::to_string_pretty(self)
             .map_err(|error| Failure::new("the figures cannot be written").because(error))
+    }
+}
+
+impl Measured {
+    fn of(figures: Figures, floor: Option<&Floor>) -> Measured {
+        let floor = floor.map(|floor| &floor.figures);
+        let over = |of: fn(&Figures) -> f64| floor.map(|floor| ratio(of(&figures), of(floor)));
+        Measured {
+            ratio_to_floor: over(|figures| figures.commits_per_s),
+            ratio_p99_to_floor: over(|figures| figures.commit_us.p99),
+            ratio_to_disk_bandwidth: None,
+            ratio_to_put_only: None,
+            figures,
+        }
+    }
+}
+
+impl Floor {
+    fn of(tally: &Tally, payload: u64, write_bytes: u64, sync: FloorSync) -> Option<Floor> {
+        let figures = tally.figures(payload, None)?;
+        Some(Floor { figures, write_bytes, sync: sync.words() })
     }
 }
 
