@@ -101,6 +101,7 @@ impl Engine {
             self.leave_or_end(&mut log, &error);
         }
         self.testify(&log, settled);
+        *lock(&self.news.written) = log.written;
         self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
         if self.news.capture.load(Ordering::Acquire) {
             self.capture(&log);

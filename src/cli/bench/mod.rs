@@ -97,7 +97,7 @@ pub(super) struct Bench {
     #[arg(long, value_name = "C", default_value = "0", hide_default_value = true)]
     consumers: usize,
     /// The events of each phase, in whole batches [default: as many as come in 3 s; for `take`
-    /// 500,000, for `open` 1,000,000]
+    /// 1,500,000, for `open` 1,000,000]
     #[arg(long, value_name = "N")]
     events: Option<NonZeroU64>,
     /// When the channel syncs: commit, interval:TIME or os
@@ -232,7 +232,7 @@ impl Plan {
         let first = self.rules().filter(|rules| rules.lap == Lap::First && rules.events.is_some());
         let backlogs = [
             first.map(|rules| rules.bytes),
-            self.take().map(|_| self.backlog_bytes(self.take_events())),
+            self.take().map(|take| self.backlog_bytes(take.backlog(&self.load))),
             self.open().map(|open| self.backlog_bytes(open.events)),
         ];
         let largest = backlogs.into_iter().flatten().max().unwrap_or(0);
@@ -256,12 +256,8 @@ impl Plan {
         self.bytes_max.unwrap_or(bytes.saturating_add(bytes / 8).saturating_add(BYTES_MAX))
     }
 
-    fn take_events(&self) -> u64 {
-        self.events.unwrap_or(take::EVENTS)
-    }
-
     fn take(&self) -> Option<take::Rules> {
-        let events = self.take_events();
+        let events = self.events.unwrap_or(take::EVENTS);
         self.has(Phase::Take).then(|| take::Rules {
             events,
             bytes_max: self.backlog_bytes_max(events),
@@ -317,7 +313,7 @@ impl Plan {
             channel.saturating_mul(channels).saturating_add(floor)
         });
         // One phase stands on the disk with all that those before it have left.
-        let take = self.take().map(|take| self.backlog_bytes(take.events));
+        let take = self.take().map(|take| self.backlog_bytes(take.backlog(&self.load)));
         let open = self.open().map(|open| self.backlog_bytes(open.events));
         let backlog = |bytes: u64| bytes.saturating_add(ROUND_BYTES);
         contest.max(take.map_or(0, backlog)).max(open.map_or(0, backlog))

@@ -16,7 +16,7 @@ use crate::channel::{Channel, FileChannel};
 use crate::failure::Failure;
 
 /// The events, unless they are given.
-pub(super) const EVENTS: u64 = 500_000;
+pub(super) const EVENTS: u64 = 1_500_000;
 /// The backlog is filled and drained so many times, with a part of the events each.
 const ROUNDS: u64 = 5;
 /// How long a slice of the floor is at most.
@@ -32,6 +32,14 @@ pub(super) struct Rules {
     /// Nothing of it is in the system's memory.
     pub cold: bool,
     pub with_floor: bool,
+}
+
+impl Rules {
+    /// How many events wait at once.
+    pub(super) fn backlog(&self, load: &Load) -> u64 {
+        let batch = load.batch as u64;
+        self.events.div_ceil(batch).div_ceil(ROUNDS).saturating_mul(batch)
+    }
 }
 
 /// What came of it.
