@@ -89,7 +89,7 @@ mod tests {
         bed::fill(&channel, &events, &load, 600, &false.into()).expect("there is room");
         channel.close();
         forget(&dir).expect("it can be dropped");
-        assert_eq!(read_sealed(&dir).expect("it can be read"), 2 * (128 << 10));
+        assert_eq!(read_sealed(&dir).expect("it can be read"), 3 * (128 << 10));
         let drained = bed::open(&dir, &load, 1 << 20, 0).expect("it opens");
         assert_eq!(bed::drain(&drained).expect("all is there"), 600);
     }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::pace::{Figures, Percentiles};
 use super::report::{Both, Floor, Measured, Open, Report, Take};
 
-/// The longest bar.
-const BAR: f64 = 40.0;
+/// How much longer a bar is for twice the time, and how long at most.
+const BAR_STEP: f64 = 3.0;
+const BAR_MAX: f64 = 60.0;
 
 /// The whole.
 pub(super) fn text(report: &Report) -> String {
@@ -220,7 +221,7 @@ fn open_table(text: &mut String, open: &Open) {
     }
 }
 
-/// How long commits took, a line for each percentile; the bars are as long as the times.
+/// How long commits took, a line for each percentile.
 fn histogram(text: &mut String, figures: &Figures, floor: Option<&Floor>) {
     let rows = |times: Percentiles| {
         [
@@ -232,25 +233,21 @@ fn histogram(text: &mut String, figures: &Figures, floor: Option<&Floor>) {
         ]
     };
     let floors = floor.map(|floor| rows(floor.figures.commit_us));
-    line(text, "how long a commit took");
+    line(text, "how long a commit took (a bar is longer by three for twice the time)");
     let ours = rows(figures.commit_us);
-    // The maximum alone would leave nothing of the others.
-    let longest = ours[3].1.max(floors.map_or(0.0, |floors| floors[3].1));
+    let shortest = floors.map_or(ours[0].1, |floors| floors[0].1.min(ours[0].1));
     for (at, (name, us)) in ours.into_iter().enumerate() {
-        line(text, &format!("{name:>8}{us:>11.1} us  {}", bar(us, longest)));
+        line(text, &format!("{name:>8}{us:>11.1} us  {}", bar(us, shortest)));
         if let Some((_, us)) = floors.map(|floors| floors[at]) {
-            line(text, &format!("{:>8}{us:>11.1} us  {}", "floor", bar(us, longest)));
+            line(text, &format!("{:>8}{us:>11.1} us  {}", "floor", bar(us, shortest)));
         }
     }
 }
 
-/// A bar; one that is too long is cut, and says so.
-fn bar(us: f64, longest: f64) -> String {
-    let steps = if longest > 0.0 { us / longest * BAR } else { 0.0 };
-    if steps > BAR + 0.5 {
-        return format!("{}>", "#".repeat(BAR as usize));
-    }
-    "#".repeat((steps.round() as usize).max(1))
+/// A bar for a time; that of the shortest time is one doubling long.
+fn bar(us: f64, shortest: f64) -> String {
+    let doublings = if shortest > 0.0 && us > shortest { (us / shortest).log2() } else { 0.0 };
+    "#".repeat(((1.0 + doublings) * BAR_STEP).round().min(BAR_MAX) as usize)
 }
 
 /// A whole number, in groups of three digits.
@@ -279,11 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn bars_are_as_long_as_the_times_and_a_longer_one_is_cut() {
-        assert_eq!(bar(50.0, 100.0).len(), 20);
-        assert_eq!(bar(0.0, 100.0), "#");
-        assert_eq!(bar(5.0, 0.0), "#");
-        assert_eq!(bar(100.0, 100.0), "#".repeat(40));
-        assert_eq!(bar(1e6, 100.0), format!("{}>", "#".repeat(40)));
+    fn a_bar_grows_by_a_step_for_twice_the_time() {
+        let steps = [(100.0, 3), (50.0, 3), (200.0, 6), (800.0, 12), (1e300, 60), (f64::NAN, 3)];
+        for (us, len) in steps {
+            assert_eq!(bar(us, 100.0).len(), len, "{us}");
+        }
+        assert_eq!(bar(5.0, 0.0), "###");
     }
 }
