@@ -1,6 +1,8 @@
 //! How one place tells many tasks to stop, and how the system tells this process.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -65,6 +67,19 @@ impl Signals {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// From the next SIGTERM or SIGINT on it is true, for commands without a runtime of their own.
+pub fn flag_at_signals() -> io::Result<Arc<AtomicBool>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = runtime.block_on(async { Signals::listen() })?;
+    let flag = Arc::new(AtomicBool::new(false));
+    let told = flag.clone();
+    std::thread::spawn(move || {
+        runtime.block_on(signals.next());
+        told.store(true, Ordering::Relaxed);
+    });
+    Ok(flag)
 }
 
 #[cfg(test)]

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use wal::{Condition, CursorInfo, Inspection, Loss, LossReason, Role, SegmentInfo, SyncClass};
+pub use wal::{
+    Condition, CursorInfo, Inspection, Loss, LossReason, Role, SegmentInfo, Stats as LogStats,
+    SyncClass,
+};
 
 use super::{
     BoxFuture, Channel, Commit, Durability, Error, ErrorKind, Limits, PutTransaction, Receipt,
@@ -131,6 +134,11 @@ impl FileChannel {
     /// [`ErrorKind::Closed`]; [`ErrorKind::Invalid`] if the cursor cannot be made.
     pub fn take_transaction(&self, cursor: &str) -> Result<FileTake, Error> {
         Ok(FileTake { take: self.log.take_transaction(cursor).map_err(error)? })
+    }
+
+    /// The figures of the log behind it: more than a channel of any kind has.
+    pub fn log_stats(&self) -> LogStats {
+        self.log.stats()
     }
 
     /// The last committed sequence of a producer.

@@ -27,7 +27,7 @@ mod memory;
 
 pub use build::build;
 pub use file::{
-    Condition, CursorInfo, FileChannel, FileOptions, FilePut, FileTake, Inspection, Loss,
+    Condition, CursorInfo, FileChannel, FileOptions, FilePut, FileTake, Inspection, LogStats, Loss,
     LossReason, Role, SegmentInfo, SyncClass,
 };
 pub use memory::{MemoryChannel, MemoryOptions};

@@ -10,6 +10,8 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
+mod bench;
+mod child;
 mod log;
 mod progress;
 mod put;
@@ -36,6 +38,8 @@ enum Command {
     Put(put::Put),
     Take(take::Take),
     Stat(stat::Stat),
+    Bench(bench::Bench),
+    BenchChild(bench::BenchChild),
     Torture(torture::Torture),
     TortureChild(torture::TortureChild),
 }
@@ -62,6 +66,8 @@ pub fn main() -> ExitCode {
         Command::Put(put) => put.execute(),
         Command::Take(take) => take.execute(),
         Command::Stat(stat) => stat.execute(),
+        Command::Bench(bench) => bench.execute(),
+        Command::BenchChild(child) => child.execute(),
         Command::Torture(torture) => torture.execute(),
         Command::TortureChild(child) => child.execute(),
     };

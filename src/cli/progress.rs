@@ -8,6 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Shorter work shows nothing.
 const DELAY: Duration = Duration::from_secs(1);
 
+/// A bar moves in so many steps.
+const BAR_STEPS: u64 = 1000;
+
 /// A count on standard error, or nothing at all.
 pub(super) struct Progress {
     what: &'static str,
@@ -31,6 +34,28 @@ impl Progress {
     /// A count of lines taken, unless they are themselves printed on the terminal.
     pub(super) fn output() -> Progress {
         if std::io::stdout().is_terminal() { Progress::none() } else { Progress::of("lines taken") }
+    }
+
+    /// A bar for work of a known size, told by [`Progress::reach`].
+    pub(super) fn share(what: &'static str) -> Progress {
+        Progress { bar: None, ..Progress::of(what) }
+    }
+
+    /// That share of it is done.
+    pub(super) fn reach(&mut self, share: f64) {
+        if !self.wanted || self.started.elapsed() < DELAY {
+            return;
+        }
+        let what = self.what;
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::new(BAR_STEPS);
+            let style = format!("{what} {{wide_bar}} {{percent}}%");
+            if let Ok(style) = ProgressStyle::with_template(&style) {
+                bar.set_style(style);
+            }
+            bar
+        });
+        bar.set_position((share.clamp(0.0, 1.0) * BAR_STEPS as f64) as u64);
     }
 
     /// So many are done.

@@ -2,6 +2,7 @@
 
 mod agent;
 mod backlog;
+mod bench;
 mod command;
 mod config;
 mod contract;

@@ -104,6 +104,7 @@ impl Engine {
             self.leave_or_end(&mut log, &error);
         }
         self.testify(&log, settled);
+        *lock(&self.news.written) = log.written;
         self.news.evidence_lsn.store(log.evidence_lsn, Ordering::Release);
         if self.news.capture.load(Ordering::Acquire) {
             self.capture(&log);
@@ -187,7 +188,10 @@ impl Engine {
         let from = spare.written_bytes.max(STATE_OFFSET);
         let len = SLICE_BYTES.min(spare.len_bytes - from);
         let written = match write_zeroes(&spare, from, len) {
-            Ok(()) => Some(from + len),
+            Ok(()) => {
+                self.note_prepared(len);
+                Some(from + len)
+            }
             // Where what is allocated still needs room to be written: it is of use as it is.
             Err(error) if is_full(&error) => Some(spare.len_bytes),
             Err(_) => None,

@@ -97,6 +97,8 @@ pub(crate) struct News {
     pub(crate) failure: Mutex<Option<String>>,
     /// What went to the disk.
     pub(crate) written: Mutex<Written>,
+    /// Bytes that went into segments beside the log: headers, and zeroes ahead of it.
+    pub(crate) preparing_bytes: AtomicU64,
 }
 
 impl Engine {

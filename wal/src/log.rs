@@ -70,6 +70,8 @@ pub(crate) struct Written {
     pub(crate) syncs: u64,
     pub(crate) commits: u64,
     pub(crate) rolls: u64,
+    /// Those of them that went on in a segment which had never been written before.
+    pub(crate) fresh_rolls: u64,
 }
 
 impl Log {
@@ -181,6 +183,7 @@ impl Log {
         self.offset = STATE_OFFSET;
         self.begun_lsn = self.next_lsn;
         self.written.rolls += 1;
+        self.written.fresh_rolls += u64::from(!self.active.is_written());
         self.write_state(env, state)
     }
 

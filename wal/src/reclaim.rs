@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::format::STATE_OFFSET;
 use crate::log::Log;
 use crate::names;
 use crate::options::SPARES_RESERVED;
@@ -111,6 +112,7 @@ impl Engine {
             }
         }
         if made.is_ok() {
+            self.note_prepared(STATE_OFFSET);
             self.note_known(known.0);
         }
         let why = made.as_ref().err().map(ToString::to_string);
@@ -168,6 +170,7 @@ impl Engine {
         let uuid = lock(&self.view).state.uuid;
         let known = self.known();
         let spare = segment::relabel(&self.env, &self.dir, uuid, id, known, old)?;
+        self.note_prepared(STATE_OFFSET);
         self.note_known(known.0);
         Ok(spare)
     }
@@ -199,7 +202,10 @@ impl Engine {
         let spare = Segment { known: (log.durable_lsn, log.synced_seq), ..spare };
         let outcome = segment::rewrite_header(&self.env, &self.dir, log.uuid, &spare);
         match outcome {
-            Ok(()) => self.note_known(log.durable_lsn),
+            Ok(()) => {
+                self.note_prepared(STATE_OFFSET);
+                self.note_known(log.durable_lsn);
+            }
             Err(error) => {
                 lock(&self.segments).poison_spare(spare.id);
                 self.note_trouble(error.to_string());
@@ -315,6 +321,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// So many bytes went into a segment beside the log.
+    pub(crate) fn note_prepared(&self, bytes: u64) {
+        self.news.preparing_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn note_trouble(&self, text: String) {

@@ -95,8 +95,14 @@ pub struct Stats {
     pub segments_live: usize,
     /// Segments that are ready.
     pub segments_spare: usize,
+    /// Those of them that have been written before, so that a sync has no metadata to write.
+    pub segments_spare_written: usize,
     /// Segments that nothing needs.
     pub segments_free: usize,
+    /// Segments that are being made or prepared at this moment.
+    pub segments_making: usize,
+    /// The length of a new segment.
+    pub segment_bytes: u64,
     /// The cursors.
     pub cursors: Vec<CursorStats>,
     /// Events put since the channel was opened.
@@ -121,6 +127,12 @@ pub struct Stats {
     pub syncs: u64,
     /// Records committed since then.
     pub commits: u64,
+    /// How often the log went on in another segment since then.
+    pub rolls: u64,
+    /// How often that one had never been written before.
+    pub fresh_rolls: u64,
+    /// Bytes written since then to prepare segments: their headers, and zeroes ahead of the log.
+    pub preparing_bytes: u64,
     /// Bytes of recent events in memory.
     pub tail_bytes: usize,
     /// What went wrong last, though the channel went on: a segment was poisoned; a checkpoint, a
@@ -177,7 +189,14 @@ impl Stats {
             generation: state.generation,
             segments_live: segments.live.len(),
             segments_spare: segments.spares.len(),
+            segments_spare_written: segments
+                .spares
+                .iter()
+                .filter(|spare| spare.is_written())
+                .count(),
             segments_free: segments.free.len(),
+            segments_making: segments.making,
+            segment_bytes: engine.geometry.segment_bytes,
             cursors: cursors.collect(),
             events_put: view.events_put,
             events_taken: view.events_taken,
@@ -190,6 +209,9 @@ impl Stats {
             written_blocks: written.blocks,
             syncs: written.syncs,
             commits: written.commits,
+            rolls: written.rolls,
+            fresh_rolls: written.fresh_rolls,
+            preparing_bytes: engine.news.preparing_bytes.load(Ordering::Relaxed),
             tail_bytes: lock(&engine.tail).bytes(),
             trouble,
         }

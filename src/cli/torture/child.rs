@@ -1,7 +1,7 @@
 //! The child: opens the channel, reads it, and works on it from many threads until it is killed.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use fastrand::Rng;
 
-use super::super::Outcome;
+use super::super::{Outcome, child};
 use super::line::{Line, Op, Sight};
 use super::plan::{CURSORS, PUTTERS, Plan, Style, producer_of};
 use super::{put, take};
@@ -37,7 +37,7 @@ impl TortureChild {
     pub(in crate::cli) fn execute(self) -> Result<Outcome, Failure> {
         let plan: Plan = serde_json::from_str(&self.plan)
             .map_err(|error| Failure::new("--plan is not one").because(error))?;
-        end_with_the_parent();
+        child::end_with_the_parent();
         let log = Log::new()?;
         let ended = Child::open(&self.directory, plan, &log).and_then(|child| child.live());
         if let Err(failure) = &ended {
@@ -45,16 +45,6 @@ impl TortureChild {
         }
         ended.map(|()| Outcome::Fine)
     }
-}
-
-/// The parent holds the other end of standard input, and never writes. When it is gone, however
-/// that came about, nobody is left to read what would be said.
-fn end_with_the_parent() {
-    std::thread::spawn(|| {
-        // Whatever comes, an end or an error, is the end.
-        let _ = std::io::stdin().read(&mut [0]);
-        std::process::exit(2);
-    });
 }
 
 /// The acknowledgement log: each line is one write.

@@ -24,7 +24,7 @@ use super::Outcome;
 use super::progress::Progress;
 use crate::channel::FileChannel;
 use crate::failure::Failure;
-use crate::shutdown::Signals;
+use crate::shutdown;
 
 mod check;
 mod child;
@@ -85,7 +85,9 @@ impl Torture {
         // Short, so that it is easily given again.
         let seed = self.seed.unwrap_or_else(|| u64::from(Rng::new().u32(..)));
         let home = Home::claim(self.dir.as_deref())?;
-        let stop = stop_at_signals()?;
+        let stop = shutdown::flag_at_signals();
+        let stop =
+            stop.map_err(|error| Failure::new("signals cannot be listened to").because(error))?;
         if !self.json {
             report::print(&format!("seed {seed}, in {}", home.path().display()))?;
         }
@@ -110,21 +112,6 @@ impl Torture {
         report::print(&if self.json { report.json()? } else { report.text() })?;
         Ok(if found { Outcome::Finding } else { Outcome::Fine })
     }
-}
-
-/// From SIGTERM or SIGINT on it is true.
-fn stop_at_signals() -> Result<Arc<AtomicBool>, Failure> {
-    let failed = |error| Failure::new("signals cannot be listened to").because(error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(failed)?;
-    let mut signals = runtime.block_on(async { Signals::listen() }).map_err(failed)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = stop.clone();
-    std::thread::spawn(move || {
-        runtime.block_on(signals.next());
-        told.store(true, Ordering::Relaxed);
-    });
-    Ok(stop)
 }
 
 /// All rounds.
