@@ -183,6 +183,8 @@ impl Common {
 
     fn home(&self) -> Result<tempfile::TempDir> {
         let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
+        // An absolute path, which the children and what strace prints of them have in common.
+        let parent = parent.canonicalize().unwrap_or(parent);
         let home = tempfile::Builder::new().prefix("forebay-rivals-").tempdir_in(&parent);
         home.with_context(|| format!("--dir {} cannot be written to", parent.display()))
     }

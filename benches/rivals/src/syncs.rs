@@ -1,7 +1,7 @@
 //! What each rival really asks of the system for a commit: strace counts the calls of a child
 //! between two marks that it prints, so that opening, warming up and closing are not in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,7 +15,8 @@ use crate::work::{Load, MARK_BEGIN, MARK_END, Work};
 
 const SYNCS: [&str; 4] = ["fsync", "fdatasync", "sync_file_range", "msync"];
 const WRITES: [&str; 5] = ["write", "pwrite64", "writev", "pwritev", "pwritev2"];
-/// Commits by other ways than calls of their own: what these show, the counts do not.
+/// Other ways to write and to sync: submissions, whose number is counted, and files that are opened
+/// to sync in each write.
 const OTHERS: [&str; 2] = ["io_uring_enter", "openat"];
 
 /// The calls between the marks.
@@ -25,8 +26,8 @@ pub struct Calls {
     pub counts: BTreeMap<String, u64>,
     /// What the writes wrote.
     pub written_bytes: u64,
-    /// Whether some file was opened to sync in each write, anywhere in the trace.
-    pub opens_synced: bool,
+    /// How many of the writes sync by themselves: their file was opened so, or their flags say so.
+    pub synced_writes: u64,
 }
 
 /// Who takes part.
@@ -137,7 +138,7 @@ fn traced(rival: &Traced, dir: &Path, load: &Load) -> Result<Calls> {
     let trace = dir.join("trace");
     let calls = [SYNCS.as_slice(), &WRITES, &OTHERS].concat().join(",");
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-s", "32", "-e", "signal=none", "-e"]).arg(format!("trace={calls}"));
+    strace.args(["-f", "-y", "-s", "32", "-e", "signal=none", "-e"]).arg(format!("trace={calls}"));
     strace.arg("-o").arg(&trace).arg(inner.get_program()).args(inner.get_args());
     let output = strace.stdin(Stdio::null()).output().context("strace cannot be started")?;
     if !output.status.success() {
@@ -150,15 +151,18 @@ fn traced(rival: &Traced, dir: &Path, load: &Load) -> Result<Calls> {
 /// trace, of which the first one has its name and the second one what it returned.
 fn between_marks(trace: &str) -> Result<Calls> {
     let mut calls = Calls::default();
+    let mut synced = BTreeSet::new();
     let (mut inside, mut ended) = (false, false);
     for line in trace.lines() {
-        calls.opens_synced |= line.contains("O_DSYNC") || line.contains("O_SYNC");
+        if line.contains("openat(") && (line.contains("O_DSYNC") || line.contains("O_SYNC")) {
+            synced.extend(line.split('"').nth(1));
+        }
         if line.contains(MARK_BEGIN) {
             inside = true;
         } else if line.contains(MARK_END) {
             (inside, ended) = (false, true);
         } else if inside {
-            count(line, &mut calls);
+            count(line, &synced, &mut calls);
         }
     }
     if !ended {
@@ -167,13 +171,18 @@ fn between_marks(trace: &str) -> Result<Calls> {
     Ok(calls)
 }
 
-fn count(line: &str, calls: &mut Calls) {
+fn count(line: &str, synced: &BTreeSet<&str>, calls: &mut Calls) {
     let rest = line.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start();
     let name = match rest.strip_prefix("<... ") {
         Some(resumed) => resumed.split(' ').next().unwrap_or_default(),
         None => {
             let name = rest.split('(').next().unwrap_or_default();
             *calls.counts.entry(name.to_owned()).or_default() += 1;
+            if WRITES.contains(&name) {
+                let path = rest.split(['<', '>']).nth(1);
+                let syncs = path.is_some_and(|path| synced.contains(path));
+                calls.synced_writes += u64::from(syncs || rest.contains("RWF_DSYNC"));
+            }
             name
         }
     };
@@ -192,14 +201,15 @@ fn in_words(calls: &Calls, load: &Load) -> String {
         counts.map(|(name, n)| format!("{:.2} {name}", n as f64 / commits as f64)).collect()
     };
     let mut parts = each(&SYNCS);
+    if calls.synced_writes > 0 {
+        let each = calls.synced_writes as f64 / commits as f64;
+        parts.push(format!("{each:.2} writes that sync by themselves"));
+    }
     if parts.is_empty() {
         parts.push("no sync".to_owned());
     }
     parts.extend(each(&WRITES));
     parts.extend(each(&OTHERS[..1]));
-    if calls.opens_synced {
-        parts.push("a file opened to sync in each write".to_owned());
-    }
     let payload = commits * (load.batch * crate::event::BODY_BYTES) as u64;
     let per_byte = calls.written_bytes as f64 / payload as f64;
     let per_byte =
@@ -212,17 +222,18 @@ mod tests {
     use super::*;
 
     const TRACE: &str = "\
-7  openat(AT_FDCWD, \"/x/1.wal\", O_RDWR|O_CLOEXEC) = 3
-7  write(3, \"before\", 6)       = 6
-7  write(1, \"rivals-begin\\n\", 13) = 13
-7  pwritev(3, [{iov_base=\"a = 9\", iov_len=5}], 1, 0) = 4096
-8  fdatasync(3 <unfinished ...>
-7  pwrite64(4, \"b\", 1, 0 <unfinished ...>
+7  openat(AT_FDCWD</x>, \"/x/1.wal\", O_RDWR|O_CLOEXEC) = 3</x/1.wal>
+7  openat(AT_FDCWD</x>, \"/x/aside\", O_RDWR|O_DSYNC) = 9</x/aside>
+7  write(3</x/1.wal>, \"before\", 6) = 6
+7  write(1<pipe:[5]>, \"rivals-begin\\n\", 13) = 13
+7  pwritev(3</x/1.wal>, [{iov_base=\"a = 9\", iov_len=5}], 1, 0) = 4096
+8  fdatasync(3</x/1.wal> <unfinished ...>
+7  pwrite64(4</x/2>, \"b\", 1, 0 <unfinished ...>
 8  <... fdatasync resumed>)     = 0
 7  <... pwrite64 resumed>)      = 100
-7  write(5, \"c\", 1)            = -1 EIO (Input/output error)
-7  write(1, \"rivals-end\\n\", 11)   = 11
-7  fsync(3)                     = 0
+7  write(5</x/3>, \"c\", 1)     = -1 EIO (Input/output error)
+7  write(1<pipe:[5]>, \"rivals-end\\n\", 11) = 11
+7  fsync(3</x/1.wal>)           = 0
 ";
 
     #[test]
@@ -231,13 +242,16 @@ mod tests {
         let counts: Vec<(&str, u64)> = calls.counts.iter().map(|(k, &n)| (k.as_str(), n)).collect();
         assert_eq!(counts, [("fdatasync", 1), ("pwrite64", 1), ("pwritev", 1), ("write", 1)]);
         assert_eq!(calls.written_bytes, 4196);
-        assert!(!calls.opens_synced);
+        assert_eq!(calls.synced_writes, 0, "the file that syncs is not written to");
+        between_marks("7  fsync(3) = 0\n").expect_err("no marks");
     }
 
     #[test]
-    fn a_file_that_syncs_in_each_write_is_seen_wherever_it_is_opened() {
-        let trace = TRACE.replace("O_RDWR|O_CLOEXEC", "O_RDWR|O_DIRECT|O_DSYNC");
-        assert!(between_marks(&trace).expect("marks").opens_synced);
-        between_marks("7  fsync(3) = 0\n").expect_err("no marks");
+    fn a_write_that_syncs_by_itself_is_seen() {
+        let opened = TRACE.replace("O_RDWR|O_CLOEXEC", "O_RDWR|O_DIRECT|O_DSYNC");
+        assert_eq!(between_marks(&opened).expect("marks").synced_writes, 1);
+        let flagged =
+            TRACE.replace("pwritev(3", "pwritev2(3").replace("1, 0) =", "1, 0, RWF_DSYNC) =");
+        assert_eq!(between_marks(&flagged).expect("marks").synced_writes, 1);
     }
 }

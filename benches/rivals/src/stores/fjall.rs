@@ -9,8 +9,12 @@ use bytes::Bytes;
 use fjall::config::CompressionPolicy;
 use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::kv::{CURSOR_KEY, Kv, cursor_in, event_key, number_in};
+use super::Shape;
+use super::kv::{CURSOR_KEY, Cursor, Kv, event_key, number_in};
 use crate::event::Encoded;
+
+/// Holds a backlog that was put and taken.
+const MEMTABLE_BYTES: u64 = 256 << 20;
 
 pub struct Fjall {
     database: Database,
@@ -18,25 +22,32 @@ pub struct Fjall {
 }
 
 impl Fjall {
-    pub fn open(dir: &Path) -> Result<Fjall> {
+    pub fn open(dir: &Path, shape: Shape) -> Result<Fjall> {
         // The bodies do not compress: trying costs time and saves nothing.
         let database = Database::builder(dir).journal_compression(CompressionType::None).open()?;
         let events = database.keyspace("events", || {
-            KeyspaceCreateOptions::default()
-                .data_block_compression_policy(CompressionPolicy::disabled())
+            let options = KeyspaceCreateOptions::default()
+                .data_block_compression_policy(CompressionPolicy::disabled());
+            match shape {
+                // A whole leg in memory: what is flushed in the middle of it is in its way.
+                Shape::Speed => options.max_memtable_size(MEMTABLE_BYTES),
+                // But at open all of a table in memory is read again from the journal.
+                Shape::Backlog(_) => options,
+            }
         })?;
         Ok(Fjall { database, events })
     }
 }
 
 impl Kv for Fjall {
-    fn waiting(&self) -> Result<Range<u64>> {
-        let cursor = cursor_in(self.events.get(CURSOR_KEY)?.as_deref())?;
+    fn find(&self) -> Result<(Option<Cursor>, Option<u64>)> {
+        let cursor = self.events.get(CURSOR_KEY)?;
+        let cursor = cursor.map(|bytes| Cursor::from_bytes(&bytes)).transpose()?;
         let last = match self.events.last_key_value() {
             Some(last) => number_in(&last.key()?),
             None => None,
         };
-        Ok(cursor..last.map_or(cursor, |last| last + 1))
+        Ok((cursor, last))
     }
 
     fn append(&self, first: u64, events: &Encoded) -> Result<()> {
@@ -59,9 +70,9 @@ impl Kv for Fjall {
         Ok(())
     }
 
-    fn taken(&self, next: u64, remove: Range<u64>) -> Result<()> {
+    fn taken(&self, cursor: Cursor, remove: Range<u64>) -> Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.events, CURSOR_KEY, next.to_le_bytes());
+        batch.insert(&self.events, CURSOR_KEY, cursor.to_bytes());
         for number in remove {
             batch.remove(&self.events, event_key(number));
         }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use forebay::event::Event;
 
@@ -27,8 +27,8 @@ const AHEAD_EVENTS: usize = 1000;
 
 /// What an ordered store does for the queue.
 pub trait Kv: Send + Sync {
-    /// The events that wait, by their numbers.
-    fn waiting(&self) -> Result<Range<u64>>;
+    /// The cursor, if one was recorded, and the number of the newest event, if one is there.
+    fn find(&self) -> Result<(Option<Cursor>, Option<u64>)>;
 
     /// Stores events under the numbers from `first` on, in one durable commit.
     fn append(&self, first: u64, events: &Encoded) -> Result<()>;
@@ -37,7 +37,29 @@ pub trait Kv: Send + Sync {
     fn read(&self, from: u64, events_max: usize, read: &mut VecDeque<Bytes>) -> Result<()>;
 
     /// Records how far the queue is taken, and removes some events, in one durable commit.
-    fn taken(&self, next: u64, remove: Range<u64>) -> Result<()>;
+    fn taken(&self, cursor: Cursor, remove: Range<u64>) -> Result<()>;
+}
+
+/// How far a queue is taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cursor {
+    /// The number of the oldest event that is not taken.
+    pub next: u64,
+    /// What is taken and not removed begins here.
+    pub removed: u64,
+}
+
+impl Cursor {
+    /// Its bytes where values are bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.removed) << 64 | u128::from(self.next)).to_le_bytes()
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Cursor> {
+        let both = u128::from_le_bytes(bytes.try_into().context("a cursor of 16 bytes")?);
+        let mask = u128::from(u64::MAX);
+        Ok(Cursor { next: (both & mask).try_into()?, removed: (both >> 64).try_into()? })
+    }
 }
 
 pub struct KvQueue<K> {
@@ -47,19 +69,19 @@ pub struct KvQueue<K> {
 }
 
 struct Head {
-    /// The number of the oldest event that is not taken.
-    next: u64,
-    /// What is taken and not removed begins here.
-    removed: u64,
-    /// Events from `next` on.
+    cursor: Cursor,
+    /// Events from the cursor on.
     ahead: VecDeque<Bytes>,
 }
 
 impl<K: Kv> KvQueue<K> {
     pub fn new(kv: K) -> Result<KvQueue<K>> {
-        let waiting = kv.waiting()?;
-        let head = Head { next: waiting.start, removed: waiting.start, ahead: VecDeque::new() };
-        Ok(KvQueue { kv, next: AtomicU64::new(waiting.end), head: Mutex::new(head) })
+        let (cursor, last) = kv.find()?;
+        let cursor = cursor.unwrap_or_default();
+        // The newest event there may be one that is taken and not removed yet.
+        let next = last.map_or(0, |last| last + 1).max(cursor.next);
+        let head = Head { cursor, ahead: VecDeque::new() };
+        Ok(KvQueue { kv, next: AtomicU64::new(next), head: Mutex::new(head) })
     }
 }
 
@@ -97,7 +119,7 @@ impl<K: Kv> Taker for Take<'_, K> {
         let head = &mut *head;
         let ahead = head.ahead.len();
         if ahead < events_max {
-            let from = head.next + ahead as u64;
+            let from = head.cursor.next + ahead as u64;
             kv.read(from, AHEAD_EVENTS.max(events_max) - ahead, &mut head.ahead)?;
         }
         let events = events_max.min(head.ahead.len());
@@ -107,12 +129,11 @@ impl<K: Kv> Taker for Take<'_, K> {
         if events == 0 {
             return Ok(());
         }
-        head.next += events as u64;
-        let clears = head.next - head.removed >= CLEAR_EVENTS;
-        let upto = if clears { head.next } else { head.removed };
-        kv.taken(head.next, head.removed..upto)?;
-        head.removed = upto;
-        Ok(())
+        let Cursor { next, removed } = head.cursor;
+        let next = next + events as u64;
+        let upto = if next - removed >= CLEAR_EVENTS { next } else { removed };
+        head.cursor = Cursor { next, removed: upto };
+        kv.taken(head.cursor, removed..upto)
     }
 }
 
@@ -132,11 +153,6 @@ pub fn number_in(key: &[u8]) -> Option<u64> {
 /// The key of the cursor where keys are bytes.
 pub const CURSOR_KEY: &[u8] = b"cursor";
 
-/// The cursor's value where values are bytes.
-pub fn cursor_in(value: Option<&[u8]>) -> Result<u64> {
-    Ok(value.map_or(Ok([0; 8]), <[u8; 8]>::try_from).map(u64::from_le_bytes)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_without_a_cursor_begins_at_its_first_event() {
-        assert_eq!(cursor_in(None).expect("none"), 0);
-        assert_eq!(cursor_in(Some(&7_u64.to_le_bytes())).expect("eight bytes"), 7);
-        cursor_in(Some(b"seven")).expect_err("five bytes");
+    fn a_cursor_is_read_back_as_it_was_written() {
+        let cursor = Cursor { next: u64::MAX - 1, removed: 8192 };
+        assert_eq!(Cursor::from_bytes(&cursor.to_bytes()).expect("a cursor"), cursor);
+        Cursor::from_bytes(b"seven").expect_err("five bytes");
     }
 }

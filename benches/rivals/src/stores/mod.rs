@@ -89,7 +89,7 @@ impl Kind {
             Kind::Okaywal => "fdatasync of the log, shared by those who wait",
             Kind::Fjall => "fsync of the journal",
             Kind::Redb => "fdatasync of the file",
-            Kind::Sqlite => "fdatasync of the WAL; of the file as well at each checkpoint",
+            Kind::Sqlite => "fdatasync of the WAL; of the database as well at each checkpoint",
             Kind::Yaque => "nothing: acknowledges before any sync",
             #[cfg(feature = "rocksdb")]
             Kind::Rocksdb => "fdatasync of the WAL, shared by those who wait",
@@ -101,12 +101,12 @@ impl Kind {
         Ok(match self {
             Kind::Forebay => Box::new(forebay::Forebay::open(dir, shape)?),
             Kind::Okaywal => Box::new(okaywal::Okaywal::open(dir, shape)?),
-            Kind::Fjall => Box::new(kv::KvQueue::new(fjall::Fjall::open(dir)?)?),
+            Kind::Fjall => Box::new(kv::KvQueue::new(fjall::Fjall::open(dir, shape)?)?),
             Kind::Redb => Box::new(kv::KvQueue::new(redb::Redb::open(dir)?)?),
             Kind::Sqlite => Box::new(kv::KvQueue::new(sqlite::Sqlite::open(dir)?)?),
             Kind::Yaque => Box::new(yaque::Yaque::open(dir)?),
             #[cfg(feature = "rocksdb")]
-            Kind::Rocksdb => Box::new(kv::KvQueue::new(rocksdb::Rocksdb::open(dir)?)?),
+            Kind::Rocksdb => Box::new(kv::KvQueue::new(rocksdb::Rocksdb::open(dir, shape)?)?),
         })
     }
 

@@ -8,11 +8,11 @@ use anyhow::Result;
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::kv::Kv;
+use super::kv::{Cursor, Kv};
 use crate::event::Encoded;
 
 const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-const CURSOR: TableDefinition<'_, (), u64> = TableDefinition::new("cursor");
+const CURSOR: TableDefinition<'_, (), (u64, u64)> = TableDefinition::new("cursor");
 
 pub struct Redb {
     database: Database,
@@ -31,11 +31,14 @@ impl Redb {
 }
 
 impl Kv for Redb {
-    fn waiting(&self) -> Result<Range<u64>> {
+    fn find(&self) -> Result<(Option<Cursor>, Option<u64>)> {
         let read = self.database.begin_read()?;
-        let cursor = read.open_table(CURSOR)?.get(())?.map_or(0, |cursor| cursor.value());
+        let cursor = read.open_table(CURSOR)?.get(())?.map(|cursor| {
+            let (next, removed) = cursor.value();
+            Cursor { next, removed }
+        });
         let last = read.open_table(EVENTS)?.last()?.map(|(number, _)| number.value());
-        Ok(cursor..last.map_or(cursor, |last| last + 1))
+        Ok((cursor, last))
     }
 
     fn append(&self, first: u64, events: &Encoded) -> Result<()> {
@@ -60,9 +63,9 @@ impl Kv for Redb {
         Ok(())
     }
 
-    fn taken(&self, next: u64, remove: Range<u64>) -> Result<()> {
+    fn taken(&self, cursor: Cursor, remove: Range<u64>) -> Result<()> {
         let write = self.database.begin_write()?;
-        write.open_table(CURSOR)?.insert((), next)?;
+        write.open_table(CURSOR)?.insert((), (cursor.next, cursor.removed))?;
         if !remove.is_empty() {
             write.open_table(EVENTS)?.retain_in(remove, |_, _| false)?;
         }

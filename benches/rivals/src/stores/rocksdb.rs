@@ -8,15 +8,19 @@ use anyhow::Result;
 use bytes::Bytes;
 use rocksdb::{DB, DBCompressionType, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 
-use super::kv::{CURSOR_KEY, Kv, cursor_in, event_key, number_in};
+use super::Shape;
+use super::kv::{CURSOR_KEY, Cursor, Kv, event_key, number_in};
 use crate::event::Encoded;
+
+/// Holds a backlog that was put and taken.
+const MEMTABLE_BYTES: usize = 256 << 20;
 
 pub struct Rocksdb {
     db: DB,
 }
 
 impl Rocksdb {
-    pub fn open(dir: &Path) -> Result<Rocksdb> {
+    pub fn open(dir: &Path, shape: Shape) -> Result<Rocksdb> {
         let mut options = Options::default();
         options.create_if_missing(true);
         // The bodies do not compress: trying costs time and saves nothing.
@@ -24,6 +28,11 @@ impl Rocksdb {
         // Logs that were written before are written over: their syncs have no sizes to note down.
         options.set_recycle_log_file_num(4);
         options.set_enable_pipelined_write(true);
+        if let Shape::Speed = shape {
+            // A whole leg in memory: what is flushed in the middle of it is in its way. But at
+            // open all of a table in memory is read again from the log.
+            options.set_write_buffer_size(MEMTABLE_BYTES);
+        }
         Ok(Rocksdb { db: DB::open(&options, dir)? })
     }
 
@@ -35,11 +44,11 @@ impl Rocksdb {
 }
 
 impl Kv for Rocksdb {
-    fn waiting(&self) -> Result<Range<u64>> {
-        let cursor = cursor_in(self.db.get(CURSOR_KEY)?.as_deref())?;
+    fn find(&self) -> Result<(Option<Cursor>, Option<u64>)> {
+        let cursor = self.db.get(CURSOR_KEY)?;
+        let cursor = cursor.map(|bytes| Cursor::from_bytes(&bytes)).transpose()?;
         let last = self.db.iterator(IteratorMode::End).next().transpose()?;
-        let last = last.and_then(|(key, _)| number_in(&key));
-        Ok(cursor..last.map_or(cursor, |last| last + 1))
+        Ok((cursor, last.and_then(|(key, _)| number_in(&key))))
     }
 
     fn append(&self, first: u64, events: &Encoded) -> Result<()> {
@@ -63,9 +72,9 @@ impl Kv for Rocksdb {
         Ok(())
     }
 
-    fn taken(&self, next: u64, remove: Range<u64>) -> Result<()> {
+    fn taken(&self, cursor: Cursor, remove: Range<u64>) -> Result<()> {
         let mut batch = WriteBatch::default();
-        batch.put(CURSOR_KEY, next.to_le_bytes());
+        batch.put(CURSOR_KEY, cursor.to_bytes());
         if !remove.is_empty() {
             batch.delete_range(event_key(remove.start), event_key(remove.end));
         }

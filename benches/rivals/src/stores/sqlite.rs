@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 
-use super::kv::Kv;
+use super::kv::{Cursor, Kv};
 use crate::event::Encoded;
 
 pub struct Sqlite {
@@ -25,8 +25,9 @@ impl Sqlite {
         let write = connection(dir)?;
         write.execute_batch(
             "CREATE TABLE IF NOT EXISTS events (id INTEGER PRIMARY KEY, event BLOB NOT NULL);
-             CREATE TABLE IF NOT EXISTS cursor (id INTEGER PRIMARY KEY, next INTEGER NOT NULL);
-             INSERT OR IGNORE INTO cursor VALUES (0, 0);",
+             CREATE TABLE IF NOT EXISTS cursor (id INTEGER PRIMARY KEY, next INTEGER NOT NULL,
+                                                removed INTEGER NOT NULL);
+             INSERT OR IGNORE INTO cursor VALUES (0, 0, 0);",
         )?;
         let read = connection(dir)?;
         Ok(Sqlite { write: Mutex::new(write), read: Mutex::new(read) })
@@ -54,14 +55,16 @@ fn lock(connection: &Mutex<Connection>) -> MutexGuard<'_, Connection> {
 }
 
 impl Kv for Sqlite {
-    fn waiting(&self) -> Result<Range<u64>> {
+    fn find(&self) -> Result<(Option<Cursor>, Option<u64>)> {
         let read = lock(&self.read);
-        let cursor: i64 = read.query_row("SELECT next FROM cursor", (), |row| row.get(0))?;
+        let (next, removed): (i64, i64) =
+            read.query_row("SELECT next, removed FROM cursor", (), |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
         let last: Option<i64> =
             read.query_row("SELECT max(id) FROM events", (), |row| row.get(0))?;
-        let cursor = u64::try_from(cursor)?;
-        let last = last.map(u64::try_from).transpose()?;
-        Ok(cursor..last.map_or(cursor, |last| last + 1))
+        let cursor = Cursor { next: u64::try_from(next)?, removed: u64::try_from(removed)? };
+        Ok((Some(cursor), last.map(u64::try_from).transpose()?))
     }
 
     fn append(&self, first: u64, events: &Encoded) -> Result<()> {
@@ -92,12 +95,12 @@ impl Kv for Sqlite {
         Ok(())
     }
 
-    fn taken(&self, next: u64, remove: Range<u64>) -> Result<()> {
+    fn taken(&self, cursor: Cursor, remove: Range<u64>) -> Result<()> {
         let mut write = lock(&self.write);
         let transaction = write.transaction()?;
         transaction
-            .prepare_cached("UPDATE cursor SET next = ?1")?
-            .execute([i64::try_from(next)?])?;
+            .prepare_cached("UPDATE cursor SET next = ?1, removed = ?2")?
+            .execute([i64::try_from(cursor.next)?, i64::try_from(cursor.removed)?])?;
         if !remove.is_empty() {
             transaction
                 .prepare_cached("DELETE FROM events WHERE id >= ?1 AND id < ?2")?
