@@ -10,6 +10,9 @@ const PLOT_HEIGHT: f64 = 280.0;
 const LEFT: f64 = 70.0;
 const TOP: f64 = 50.0;
 const LEGEND_LINE: f64 = 18.0;
+/// A bar that is taller than this many floors is cut and has its ratio above it: only one that does
+/// not sync gets there, and it would leave the others no height.
+const RATIO_MOST: f64 = 4.0;
 /// Told apart by those who see no red or green as well.
 const COLOURS: [&str; 10] = [
     "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#b0a000", "#7f7f7f",
@@ -36,7 +39,7 @@ impl Scale {
     /// The height of a value, from 0 to 1, where `most` is the tallest.
     fn height(self, value: f64, most: f64) -> f64 {
         match self {
-            Scale::RatioToFloor => value / most,
+            Scale::RatioToFloor => (value / most).min(1.0),
             Scale::Logarithm => ((1.0 + value).ln() / (1.0 + most).ln()).clamp(0.0, 1.0),
         }
     }
@@ -54,10 +57,16 @@ impl Scale {
         }
     }
 
-    fn says(self) -> &'static str {
+    /// The tallest value that is drawn whole.
+    fn most(self, values: impl Iterator<Item = f64>) -> f64 {
+        let drawn = values.filter(|value| self == Scale::Logarithm || *value <= RATIO_MOST);
+        drawn.fold(1.0, f64::max) * 1.05
+    }
+
+    fn says(self, unit: &str) -> String {
         match self {
-            Scale::RatioToFloor => "ratio to the floor of the same round (1 is the floor)",
-            Scale::Logarithm => "logarithmic",
+            Scale::RatioToFloor => "events/s to those of the floor in the same round".to_owned(),
+            Scale::Logarithm => format!("{unit}, logarithmic"),
         }
     }
 }
@@ -72,7 +81,7 @@ pub fn svg(table: &Table, scale: Scale) -> String {
         .filter(|row| row.cells.iter().any(Option::is_some))
         .collect();
     let values = rows.iter().flat_map(|row| row.cells.iter().flatten());
-    let most = values.filter_map(|cell| scale.value(cell)).fold(1.0, f64::max) * 1.05;
+    let most = scale.most(values.filter_map(|cell| scale.value(cell)));
     let group = rows.len() as f64 * BAR_WIDTH + GROUP_GAP;
     let width = (LEFT + group * table.columns.len() as f64 + 20.0).max(560.0);
     let base = TOP + PLOT_HEIGHT;
@@ -86,7 +95,7 @@ pub fn svg(table: &Table, scale: Scale) -> String {
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>"
     );
     text(&mut svg, (LEFT, 20.0), "start", 15, &table.title);
-    text(&mut svg, (LEFT, 38.0), "start", 11, &format!("{}, {}", table.unit, scale.says()));
+    text(&mut svg, (LEFT, 38.0), "start", 11, &scale.says(&table.unit));
     for tick in scale.ticks(most) {
         let y = base - PLOT_HEIGHT * scale.height(tick, most);
         let is_floor = scale == Scale::RatioToFloor && (tick - 1.0).abs() < 1e-9;
@@ -108,8 +117,13 @@ pub fn svg(table: &Table, scale: Scale) -> String {
             {
                 let x = left + BAR_WIDTH * at as f64;
                 bar(&mut svg, x, PLOT_HEIGHT * scale.height(value, most), at);
+                let cut = scale == Scale::RatioToFloor && value > most;
                 let hover = format!("{}, {name}: {}", row.rival, figure(cell.median));
                 let _ = writeln!(svg, "<title>{}</title></rect>", escaped(&hover));
+                if cut {
+                    let above = (x + BAR_WIDTH / 2.0, TOP - 3.0);
+                    text(&mut svg, above, "middle", 9, &format!("{value:.0}"));
+                }
             }
         }
     }
@@ -199,6 +213,17 @@ mod tests {
         assert!((heights[2] / heights[1] - 0.25).abs() < 0.01, "{heights:?}");
         assert!(svg.contains("a &lt; b &amp; c") && !svg.contains("a < b"), "{svg}");
         assert_eq!(svg.matches("stroke=\"black\"").count(), 1, "the floor's line");
+    }
+
+    #[test]
+    fn one_that_does_not_sync_leaves_the_others_their_height() {
+        let mut table = table();
+        table.rows[2].cells[1] = Cell::new(vec![7200.0], Some(&[100.0]));
+        let svg = svg(&table, Scale::RatioToFloor);
+        let heights = heights(&svg);
+        assert_eq!(heights[3], PLOT_HEIGHT, "cut");
+        assert!(heights[1] > 0.9 * PLOT_HEIGHT, "{heights:?}");
+        assert!(svg.contains(">72</text>"), "{svg}");
     }
 
     #[test]

@@ -78,8 +78,9 @@ impl<K: Kv> KvQueue<K> {
     pub fn new(kv: K) -> Result<KvQueue<K>> {
         let (cursor, last) = kv.find()?;
         let cursor = cursor.unwrap_or_default();
-        // The newest event there may be one that is taken and not removed yet.
-        let next = last.map_or(0, |last| last + 1).max(cursor.next);
+        // The newest one that is there may be taken and not removed yet. All are removed in order,
+        // so that what is newer than it never was.
+        let next = last.map_or(cursor.next, |last| last + 1);
         let head = Head { cursor, ahead: VecDeque::new() };
         Ok(KvQueue { kv, next: AtomicU64::new(next), head: Mutex::new(head) })
     }
