@@ -106,7 +106,7 @@ impl Kind {
             Kind::Sqlite => Box::new(kv::KvQueue::new(sqlite::Sqlite::open(dir)?)?),
             Kind::Yaque => Box::new(yaque::Yaque::open(dir)?),
             #[cfg(feature = "rocksdb")]
-            Kind::Rocksdb => Box::new(kv::KvQueue::new(rocksdb::Rocksdb::open(dir, shape)?)?),
+            Kind::Rocksdb => Box::new(kv::KvQueue::new(rocksdb::Rocksdb::open(dir)?)?),
         })
     }
 

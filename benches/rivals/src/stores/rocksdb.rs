@@ -8,31 +8,20 @@ use anyhow::Result;
 use bytes::Bytes;
 use rocksdb::{DB, DBCompressionType, Direction, IteratorMode, Options, WriteBatch, WriteOptions};
 
-use super::Shape;
 use super::kv::{CURSOR_KEY, Cursor, Kv, event_key, number_in};
 use crate::event::Encoded;
-
-/// Holds a backlog that was put and taken.
-const MEMTABLE_BYTES: usize = 256 << 20;
 
 pub struct Rocksdb {
     db: DB,
 }
 
 impl Rocksdb {
-    pub fn open(dir: &Path, shape: Shape) -> Result<Rocksdb> {
+    pub fn open(dir: &Path) -> Result<Rocksdb> {
         let mut options = Options::default();
         options.create_if_missing(true);
         // The bodies do not compress: trying costs time and saves nothing.
         options.set_compression_type(DBCompressionType::None);
-        // Logs that were written before are written over: their syncs have no sizes to note down.
-        options.set_recycle_log_file_num(4);
         options.set_enable_pipelined_write(true);
-        if let Shape::Speed = shape {
-            // A whole leg in memory: what is flushed in the middle of it is in its way. But at
-            // open all of a table in memory is read again from the log.
-            options.set_write_buffer_size(MEMTABLE_BYTES);
-        }
         Ok(Rocksdb { db: DB::open(&options, dir)? })
     }
 
