@@ -16,6 +16,7 @@ use crate::log::Log;
 use crate::queue::{CommitSlot, ControlWork, PutWork, Queue, Receipt, out_of_sequence};
 use crate::record::Record;
 use crate::signal::{Crowd, Slot, Woken};
+use crate::state::CursorState;
 use crate::sync::{Arc, MutexGuard, Ordering, lock};
 use crate::tables::Tables;
 use crate::tail::Run;
@@ -245,7 +246,7 @@ impl Engine {
         group: &mut Group,
         most: usize,
     ) -> bool {
-        let mut room = self.event_room(queue);
+        let mut room = self.event_room(queue, group);
         while let Some(next) = queue.puts.front() {
             let len = group.len + next.len();
             if !group.is_empty() && len > most {
@@ -270,16 +271,30 @@ impl Engine {
         false
     }
 
-    /// How many events the event limit leaves room for.
-    fn event_room(&self, queue: &Queue) -> u64 {
+    /// How many events the event limit leaves room for, behind the acknowledgements of the group:
+    /// they stand in the same block, before its puts.
+    fn event_room(&self, queue: &Queue, group: &Group) -> u64 {
         if queue.puts.is_empty() {
             return 0;
         }
         let view = lock(&self.view);
-        match view.state.events_max {
-            0 => u64::MAX,
-            most => most.saturating_sub(view.state.pending()),
+        let state = &view.state;
+        if state.events_max == 0 {
+            return u64::MAX;
         }
+        let acked = |id: u32| -> u64 {
+            let acks = group.controls.iter().filter_map(|work| match &work.record {
+                // One with a state may still be refused.
+                Record::Ack(ack) if ack.cursor == id && ack.state.is_none() => Some(&ack.ranges),
+                _ => None,
+            });
+            acks.flatten().map(|range| range.len()).sum()
+        };
+        let waiting = |(id, cursor): (&u32, &CursorState)| {
+            cursor.pending(state.next_seq).saturating_sub(acked(*id))
+        };
+        let most = state.cursors.iter().map(waiting).max();
+        state.events_max.saturating_sub(most.unwrap_or_else(|| state.pending()))
     }
 
     fn write_group(&self, log: &mut Log, group: Group) -> Done {
