@@ -38,6 +38,16 @@ impl Sum {
         Sum { crc: hasher.finalize(), len_bytes: self.len_bytes + known.len_bytes }
     }
 
+    /// Two sums, each of what it was and then `bytes`, which are looked at once where that is
+    /// cheaper.
+    pub(crate) fn both_then(one: Sum, other: Sum, bytes: &[u8]) -> (Sum, Sum) {
+        if bytes.len() < JOIN_FROM_BYTES {
+            return (one.then_bytes(bytes), other.then_bytes(bytes));
+        }
+        let known = Sum::of(bytes);
+        (one.then(bytes, known), other.then(bytes, known))
+    }
+
     /// The checksum.
     pub(crate) fn crc(self) -> u32 {
         self.crc
@@ -61,6 +71,8 @@ mod tests {
             let joined = Sum::of(head).then(tail, Sum::of(tail));
             assert_eq!(joined, Sum::of(&bytes), "cut at {cut}");
             assert_eq!(Sum::of(head).then_bytes(tail).crc(), crc(&bytes));
+            let (one, other) = Sum::both_then(Sum::of(head), Sum::default(), tail);
+            assert_eq!((one, other), (Sum::of(&bytes), Sum::of(tail)));
         }
     }
 }

@@ -79,6 +79,7 @@ mod quarantine;
 mod reclaim;
 mod status;
 
+mod check;
 mod directory;
 mod open;
 mod replay;
@@ -91,6 +92,7 @@ mod stats;
 mod sync;
 
 pub use channel::{Channel, CursorStart, Limits};
+pub use check::{Check, Damage, DamageKind};
 pub use env::{Clock, Env, Random};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{CursorInfo, Inspection, Role, SegmentInfo};

@@ -213,7 +213,8 @@ impl Record {
         Record::decode_payload(kind, flags, payload)
     }
 
-    fn decode_payload(kind: u8, flags: u8, payload: Bytes) -> Option<Record> {
+    /// Reads a payload, for whoever has looked at its checksum.
+    pub(crate) fn decode_payload(kind: u8, flags: u8, payload: Bytes) -> Option<Record> {
         let mut read = Read::new(payload);
         let record = match kind {
             KIND_PUT => return Put::decode(read).map(Record::Put),

@@ -1,17 +1,19 @@
 //! A channel on a simulated disk and the model beside it, which live through a script together.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_wal::fs::sim::{SimClock, SimFs, SimRandom, Survive};
 use forebay_wal::{
-    Channel, CursorStart, Env, ErrorKind, PutTransaction, Receipt, TakeTransaction, Taken,
+    Channel, Check, CursorStart, Damage, DamageKind, Env, ErrorKind, PutTransaction, Receipt,
+    TakeTransaction, Taken,
 };
 
 use crate::common::{event, known_id, options, sized};
 use crate::lab::Lab;
-use crate::model::{Change, Model, Seen, Verdict};
+use crate::model::{Change, DIR, Model, Seen, Verdict};
 use crate::script::{CURSORS, Class, KEYS, Op, PRODUCERS};
 
 /// In so many pieces may fall what one cursor of the small channel has not acknowledged.
@@ -260,6 +262,7 @@ impl Life {
             return Ok(());
         }
         self.failed = self.faults_until.is_some_and(|until| until >= self.lab.fs.ops());
+        self.check_finds_nothing()?;
         match self.lab.try_open() {
             Err(_) if self.may_fail() => {
                 self.cut |= self.failed && self.class != Class::Commit;
@@ -270,12 +273,29 @@ impl Life {
             Ok(_) if self.lab.fs.is_crashed() => Ok(()),
             Ok(channel) => {
                 self.report.opens += 1;
+                self.check_finds_nothing()?;
                 let seen = look(&channel)?;
                 self.model.opened(&seen, self.cut)?;
                 self.cut = false;
                 self.channel = Some(channel);
                 Ok(())
             }
+        }
+    }
+
+    /// A disk that nothing but power cuts and failures have touched is not damaged. What a weaker
+    /// class had acknowledged and not synced may be gone.
+    fn check_finds_nothing(&self) -> Verdict<()> {
+        let check = match Check::read_in(Path::new(DIR), &self.lab.copy().env, |_, _| {}) {
+            // The power went before the channel was made.
+            Err(error) if error.kind() == ErrorKind::NotAChannel => return Ok(()),
+            Err(error) => return Err(format!("it cannot be checked: {error}")),
+            Ok(check) => check,
+        };
+        let unsynced = |damage: &Damage| damage.kind == DamageKind::Unsynced;
+        match check.damages.iter().find(|damage| self.class == Class::Commit || !unsynced(damage)) {
+            Some(damage) => Err(format!("a check finds {damage:?} (P6)")),
+            None => Ok(()),
         }
     }
 

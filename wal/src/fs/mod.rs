@@ -97,6 +97,11 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Reads at a place from the medium, past any cache of the system as far as that can be had.
     /// What was written and not synced may not be seen.
     fn read_medium_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize>;
+    /// Says that a range will be read soon, so that the system may begin to fetch it. A hint, and
+    /// nothing follows from it.
+    fn read_ahead(&self, offset_bytes: u64, len_bytes: u64) {
+        let _ = (offset_bytes, len_bytes);
+    }
     /// Writes at a place, one buffer after the other; how many bytes went out. It may be fewer.
     fn write_at(&self, bufs: &[IoSlice<'_>], offset_bytes: u64) -> io::Result<usize>;
     /// Makes what was written durable (fdatasync).

@@ -147,6 +147,12 @@ impl File for Handle {
         }
     }
 
+    fn read_ahead(&self, offset_bytes: u64, len_bytes: u64) {
+        // Advice that is not taken changes nothing of what is read.
+        let len = NonZeroU64::new(len_bytes);
+        let _ = rustix::fs::fadvise(&self.file, offset_bytes, len, Advice::WillNeed);
+    }
+
     fn write_at(&self, bufs: &[IoSlice<'_>], offset_bytes: u64) -> io::Result<usize> {
         match bufs {
             [buf] => self.file.write_at(buf, offset_bytes),
