@@ -81,7 +81,8 @@ impl Walk<'_> {
         let mut stream = Stream::new(stretch.file, stretch.len_bytes, memory);
         let mut found = Vec::new();
         let mut here = Place::head(&stretch.live);
-        loop {
+        // Behind the log's end stands what was written since, or never acknowledged.
+        while stretch.log_end.is_none_or(|end| here.offset < end) {
             let mut block = self.block_at(&mut stream, stretch, here.offset)?;
             let mut missing = None;
             if block.is_none() {
@@ -143,9 +144,6 @@ impl Walk<'_> {
         stretch: &Stretch<'_>,
         here: &Place,
     ) -> io::Result<Option<(Found, Option<BlockHeader>)>> {
-        if stretch.log_end.is_some_and(|end| end <= here.offset) {
-            return Ok(None);
-        }
         let next = self.next_block(stream, stretch, here)?;
         Ok(match next {
             Some(next) => {
@@ -206,7 +204,6 @@ impl Walk<'_> {
         stretch: &Stretch<'_>,
         here: &Place,
     ) -> io::Result<Option<BlockHeader>> {
-        // Behind the log's end stands what was written since, or never acknowledged.
         let until = stretch.log_end.unwrap_or(stretch.len_bytes);
         let mut offset = here.offset + BLOCK_ALIGN;
         while offset + BLOCK_ALIGN <= until {
@@ -229,7 +226,7 @@ impl Walk<'_> {
         // Where nothing follows, replay has judged.
         let (next, head) = stretch.next.as_ref()?;
         let head = head.as_ref();
-        let rest = stretch.len_bytes - here.offset;
+        let rest = stretch.len_bytes.saturating_sub(here.offset);
         let leads = |seal: &Seal| (seal.next_segment, seal.next_salt) == (next.id, next.salt);
         // What a writer says of the segment before is what it wrote itself; one that began here
         // says what it was told.
@@ -245,6 +242,10 @@ impl Walk<'_> {
         if let Some(seal) = &here.seal {
             let missing = leads(seal) && here.lsn < next.first_lsn;
             return missing.then(|| here.missing(rest, next.first_seq));
+        }
+        if here.generation == 0 {
+            // It began with a State.
+            return Some(here.missing(rest, next.first_seq));
         }
         // It was poisoned, and the log went on elsewhere in a new generation; the first of those
         // segments may have been reclaimed since.
