@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
 
+mod check;
 mod log;
 mod progress;
 mod put;
@@ -18,6 +19,7 @@ mod stat;
 mod take;
 mod torture;
 mod validate;
+mod words;
 
 /// A durable file channel, and the agent around it.
 #[derive(Debug, Parser)]
@@ -36,6 +38,7 @@ enum Command {
     Put(put::Put),
     Take(take::Take),
     Stat(stat::Stat),
+    Check(check::Check),
     Torture(torture::Torture),
     TortureChild(torture::TortureChild),
 }
@@ -62,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Put(put) => put.execute(),
         Command::Take(take) => take.execute(),
         Command::Stat(stat) => stat.execute(),
+        Command::Check(check) => check.execute(),
         Command::Torture(torture) => torture.execute(),
         Command::TortureChild(child) => child.execute(),
     };

@@ -2,6 +2,7 @@
 
 mod agent;
 mod backlog;
+mod check;
 mod command;
 mod config;
 mod contract;

@@ -16,6 +16,7 @@
 //! | what nothing needs any more becomes space | `reclaim.rs`, `segments.rs` |
 //! | now and then the state is written down | `care.rs`, `checkpoint.rs` |
 //! | a restart finds the newest state and reads the log behind it | `open.rs`, `replay/` |
+//! | somebody asks whether every block is as it was written | `check/` |
 //!
 //! # What always holds
 //!
