@@ -6,14 +6,17 @@
 //! | bytes | what |
 //! | --- | --- |
 //! | 1 | the format, 1 |
-//! | 2 | how many headers follow |
-//! | 4, *k* | a header's key: its length, and the key in UTF-8 |
-//! | 4, *v* | the same header's value: its length, and the value in UTF-8 |
+//! | 1.. | how many headers follow |
+//! | 1.., *k* | a header's key: its length, and the key in UTF-8 |
+//! | 1.., *v* | the same header's value: its length, and the value in UTF-8 |
 //! | ... | the other headers, in the order in which they were first inserted |
 //! | the rest | the body |
 //!
+//! A count or a length stands in as many bytes as it needs, seven bits in each, the lowest first; all
+//! but the last byte have their highest bit set. Those of most events take one byte.
+//!
 //! The bytes are valid if and only if they start with format 1, every length lies inside them,
-//! every key and value is UTF-8, and no key occurs twice. So each event has one encoding, and each
+//! every key and value is UTF-8, no key occurs twice, and no number is longer than it need be. So each event has one encoding, and each
 //! valid encoding is one event. Decoding reads what is there and nothing else: it never panics,
 //! and what it allocates grows with the bytes it is given, never with a length they claim.
 
@@ -24,10 +27,8 @@ use bytes::Bytes;
 
 /// The format byte that every event of this version starts with.
 const FORMAT: u8 = 1;
-const COUNT_SIZE: usize = 2;
-const LENGTH_SIZE: usize = 4;
-const HEAD_SIZE: usize = 1 + COUNT_SIZE;
-const _: () = assert!(HEAD_SIZE == 3);
+/// The most bytes of a number.
+const NUMBER_BYTES_MAX: usize = 5;
 /// The most headers that the count can say.
 const HEADERS_MAX: usize = u16::MAX as usize;
 /// Up to here repeated keys are looked for by comparing; beyond it a set is cheaper.
@@ -53,17 +54,17 @@ impl Event {
         let headers = self
             .headers
             .iter()
-            .map(|(key, value)| LENGTH_SIZE + key.len() + LENGTH_SIZE + value.len());
-        HEAD_SIZE + headers.sum::<usize>() + self.body.len()
+            .map(|(key, value)| [key, value].map(|text| number_len(text.len()) + text.len()));
+        let headers = headers.flatten().sum::<usize>();
+        1 + number_len(self.headers.len()) + headers + self.body.len()
     }
 
     /// Appends the event's encoding.
     pub fn encode_into(&self, buffer: &mut Vec<u8>) {
         let start = buffer.len();
         buffer.reserve(self.encoded_len());
-        let count = u16::try_from(self.headers.len()).expect("insert refuses more headers");
         buffer.push(FORMAT);
-        buffer.extend_from_slice(&count.to_le_bytes());
+        encode_number(self.headers.len(), buffer);
         for (key, value) in self.headers.iter() {
             encode_text(key, buffer);
             encode_text(value, buffer);
@@ -79,9 +80,12 @@ impl Event {
         if format != FORMAT {
             return Err(EventError::Format(format));
         }
-        let count = usize::from(u16::from_le_bytes(decode_array(&mut rest)?));
+        let count = decode_number(&mut rest)?;
+        if count > HEADERS_MAX {
+            return Err(EventError::TooManyHeaders);
+        }
         // Two lengths a header is the least that can follow; a larger count is a lie.
-        if count > rest.len() / (2 * LENGTH_SIZE) {
+        if count > rest.len() / 2 {
             return Err(EventError::Cut);
         }
         let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(count);
@@ -105,14 +109,42 @@ impl Event {
 }
 
 fn encode_text(text: &str, buffer: &mut Vec<u8>) {
-    let length = u32::try_from(text.len()).expect("insert refuses longer texts");
-    buffer.extend_from_slice(&length.to_le_bytes());
+    encode_number(text.len(), buffer);
     buffer.extend_from_slice(text.as_bytes());
 }
 
+/// The bytes that a number takes.
+fn number_len(number: usize) -> usize {
+    let bits = usize::BITS - number.leading_zeros();
+    bits.div_ceil(7).max(1) as usize
+}
+
+fn encode_number(number: usize, buffer: &mut Vec<u8>) {
+    let mut rest = number;
+    while rest >= 0x80 {
+        buffer.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    buffer.push(rest as u8);
+}
+
+/// A number of up to 32 bits, in no more bytes than it needs.
+fn decode_number(rest: &mut &[u8]) -> Result<usize, EventError> {
+    let mut number = 0_u64;
+    for at in 0..NUMBER_BYTES_MAX {
+        let [byte] = decode_array(rest)?;
+        number |= u64::from(byte & 0x7f) << (7 * at);
+        if byte < 0x80 {
+            let short = at == 0 || byte > 0;
+            let number = u32::try_from(number).ok().filter(|_| short);
+            return number.map(|number| number as usize).ok_or(EventError::Number);
+        }
+    }
+    Err(EventError::Number)
+}
+
 fn decode_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, EventError> {
-    let length = u32::from_le_bytes(decode_array(rest)?);
-    let length = usize::try_from(length).map_err(|_| EventError::Cut)?;
+    let length = decode_number(rest)?;
     let (text, after) = rest.split_at_checked(length).ok_or(EventError::Cut)?;
     *rest = after;
     std::str::from_utf8(text).map_err(|_| EventError::NotText)
@@ -187,6 +219,8 @@ pub enum EventError {
     Format(u8),
     /// The bytes end before the event does.
     Cut,
+    /// A count or a length is longer than it need be, or has more than 32 bits.
+    Number,
     /// A header's key or value is not UTF-8.
     NotText,
     /// A header's key occurs twice.
@@ -206,6 +240,9 @@ impl fmt::Display for EventError {
             EventError::Cut => formatter.write_str("the bytes end before the event does"),
             EventError::NotText => formatter.write_str("a header is not UTF-8"),
             EventError::RepeatedKey(key) => write!(formatter, "header {key:?} occurs twice"),
+            EventError::Number => {
+                formatter.write_str("a length is longer than it need be, or larger than it can be")
+            }
             EventError::TooManyHeaders => {
                 write!(formatter, "an event has at most {HEADERS_MAX} headers")
             }
@@ -221,8 +258,7 @@ mod tests {
     use super::*;
 
     /// Format 1, two headers, a body. These bytes stand in channels on disks: they never change.
-    const GOLDEN: &[u8] =
-        b"\x01\x02\x00\x04\0\0\0host\x02\0\0\0a1\x01\0\0\0k\0\0\0\0line \xff\x00one";
+    const GOLDEN: &[u8] = b"\x01\x02\x04host\x02a1\x01k\0line \xff\x00one";
 
     fn golden_event() -> Event {
         let mut event = Event::new(&b"line \xff\x00one"[..]);
@@ -245,9 +281,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_event_is_three_bytes() {
-        assert_eq!(encoded(&Event::default()), &b"\x01\0\0"[..]);
-        assert_eq!(Event::decode(Bytes::from_static(b"\x01\0\0")), Ok(Event::default()));
+    fn an_empty_event_is_two_bytes() {
+        assert_eq!(encoded(&Event::default()), &b"\x01\0"[..]);
+        assert_eq!(Event::decode(Bytes::from_static(b"\x01\0")), Ok(Event::default()));
     }
 
     #[test]
@@ -268,16 +304,18 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_event_say_why() {
-        let table: [(&'static [u8], EventError); 6] = [
-            (b"\x02\0\0", EventError::Format(2)),
+        let table: [(&'static [u8], EventError); 11] = [
+            (b"\x02\0", EventError::Format(2)),
             (b"\x01\xff\xff", EventError::Cut),
-            (b"\x01\x01\0\xff\xff\xff\xff\0\0\0\0", EventError::Cut),
-            (b"\x01\x01\0\x01\0\0\0\xff\0\0\0\0", EventError::NotText),
-            (b"\x01\x01\0\0\0\0\0\x01\0\0\0\xc3", EventError::NotText),
-            (
-                b"\x01\x02\0\x01\0\0\0a\0\0\0\0\x01\0\0\0a\0\0\0\0",
-                EventError::RepeatedKey("a".to_owned()),
-            ),
+            (b"\x01\xff\xff\x04", EventError::TooManyHeaders),
+            (b"\x01\xff\xff\x03", EventError::Cut),
+            (b"\x01\x80\0", EventError::Number),
+            (b"\x01\x01\x81\0a\0", EventError::Number),
+            (b"\x01\x01\xff\xff\xff\xff\x1f\0", EventError::Number),
+            (b"\x01\x01\xff\xff\xff\xff\x0f\0", EventError::Cut),
+            (b"\x01\x01\x01\xff\0", EventError::NotText),
+            (b"\x01\x01\0\x01\xc3", EventError::NotText),
+            (b"\x01\x02\x01a\0\x01a\0", EventError::RepeatedKey("a".to_owned())),
         ];
         for (bytes, error) in table {
             assert_eq!(Event::decode(Bytes::from_static(bytes)), Err(error));
@@ -302,13 +340,22 @@ mod tests {
     #[test]
     fn many_headers_with_one_key_twice_are_refused() {
         let mut bytes = vec![FORMAT];
-        bytes.extend_from_slice(&100u16.to_le_bytes());
+        bytes.push(100);
         for number in 0..100 {
             encode_text(&(number % 99).to_string(), &mut bytes);
             encode_text("v", &mut bytes);
         }
         let refused = Event::decode(Bytes::from(bytes));
         assert_eq!(refused, Err(EventError::RepeatedKey("0".to_owned())));
+    }
+
+    #[test]
+    fn texts_of_any_length_come_back() {
+        for len in [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152] {
+            let mut event = Event::new("body");
+            event.headers.insert("k", "v".repeat(len)).expect("it fits");
+            assert_eq!(Event::decode(encoded(&event)), Ok(event));
+        }
     }
 
     #[test]

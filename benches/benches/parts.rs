@@ -30,15 +30,9 @@ fn channel(dir: &TempDir, sync: SyncClass) -> Channel {
     Channel::open(dir.path(), options).expect("a channel")
 }
 
-/// Events as they stand in a put: each its length, its bytes.
+/// About as many bytes as so many events take in a put.
 fn events(count: usize) -> Bytes {
-    let event = event();
-    let mut events = Vec::with_capacity(count * (4 + event.len()));
-    for _ in 0..count {
-        events.extend_from_slice(&(event.len() as u32).to_le_bytes());
-        events.extend_from_slice(&event);
-    }
-    events.into()
+    event().repeat(count).into()
 }
 
 /// Events gathered in a transaction that is never committed: encoding, and its checksum.

@@ -165,7 +165,7 @@ impl Channel for FileChannel {
     fn limits(&self) -> Limits {
         let limits = self.log.limits();
         Limits {
-            transaction_events: limits.transaction_bytes / 4,
+            transaction_events: limits.transaction_bytes / 2,
             transaction_bytes: limits.transaction_bytes,
             event_bytes: limits.event_bytes,
         }

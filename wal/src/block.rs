@@ -124,6 +124,43 @@ pub(crate) fn look(slot: &[u8], owner: Owner, offset_bytes: u64) -> Seen {
     Seen::Header(header, crc)
 }
 
+/// What a body holds.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Contents {
+    /// These records.
+    Records(Vec<Record>),
+    /// It is the one that the header was written for, and its records are not sound.
+    Unsound,
+    /// It is another one.
+    Broken,
+}
+
+/// Whether a body is the one that the header was written for, and its records. Each byte is summed
+/// once: the sum of the whole is joined from those of the records.
+pub(crate) fn open(header: &BlockHeader, body: &Bytes) -> Contents {
+    if body.len() != header.body_len as usize {
+        return Contents::Broken;
+    }
+    let plain = header.codec == 0 && header.cipher == 0;
+    let (mut read, mut sum) = (Read::new(body.clone()), Sum::default());
+    let mut sound = Vec::new();
+    while plain && !read.is_empty() {
+        match Record::decode_with_sum(&mut read, sum) {
+            Some((record, after)) => {
+                sound.push(record);
+                sum = after;
+            }
+            None => break,
+        }
+    }
+    let counted = sound.iter().filter(|record| record.has_lsn()).count();
+    if plain && read.is_empty() && sum.crc() == header.body_crc {
+        let all = counted == header.records as usize;
+        return if all { Contents::Records(sound) } else { Contents::Unsound };
+    }
+    if body_is_whole(header, body) { Contents::Unsound } else { Contents::Broken }
+}
+
 /// Whether a body is the one that the header was written for.
 pub(crate) fn body_is_whole(header: &BlockHeader, body: &[u8]) -> bool {
     body.len() == header.body_len as usize && crc(body) == header.body_crc
@@ -161,9 +198,9 @@ mod tests {
 
     /// A put of two events, one of them empty, behind an acknowledgement.
     fn check(len: usize) {
-        let mut events = (len as u32).to_le_bytes().to_vec();
-        events.resize(4 + len + 4, b'a');
-        events[4 + len..].fill(0);
+        let mut events = (len as u16).to_le_bytes().to_vec();
+        events.resize(2 + len + 2, b'a');
+        events[2 + len..].fill(0);
         let events = Bytes::from(events);
         let put = Record::Put(Put {
             first_seq: 7,
@@ -191,11 +228,16 @@ mod tests {
         }
         whole.extend_from_slice(&body.heads[from..]);
         assert!(body_is_whole(&header, &whole));
+        let opened = open(&header, &whole.clone().into());
+        assert_eq!(opened, Contents::Records(vec![ack.clone(), put.clone()]));
         assert_eq!(records(&header, whole.clone().into()), Some(vec![ack, put]));
         for bit in (0..whole.len() * 8).step_by(1 + len / 64) {
             let mut bad = whole.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(!body_is_whole(&header, &bad), "bit {bit}");
+            assert_eq!(open(&header, &bad.clone().into()), Contents::Broken, "bit {bit}");
+            let header = BlockHeader { body_crc: crc(&bad), ..header };
+            assert_eq!(open(&header, &bad.clone().into()), Contents::Unsound, "bit {bit}");
             // The records' own checksums notice it as well.
             assert_eq!(records(&header, bad.into()), None, "bit {bit}");
         }

@@ -5,16 +5,17 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use crate::engine::{Care, Engine, Shared};
+use crate::format::STATE_OFFSET;
 use crate::fs::write_all_at;
-use crate::options::{SPARES_RESERVED, SyncClass};
-use crate::segment::Segment;
+use crate::options::SyncClass;
+use crate::segment::{Segment, is_full};
 use crate::stats::Condition;
 use crate::sync::{Ordering, TryLockError, lock};
 
 /// How long the thread sleeps when nothing rings.
 const ROUND: Duration = Duration::from_millis(100);
 /// How much of a new segment is written ahead at once.
-const SLICE_BYTES: u64 = 1 << 20;
+const SLICE_BYTES: u64 = 512 << 10;
 
 /// The thread that leads for those who cannot block.
 pub(crate) fn log_thread(engine: &Shared) {
@@ -163,50 +164,48 @@ impl Engine {
         status.store(&figures, why.or(trouble).as_deref());
     }
 
-    /// Writes zeroes over the next spare, so that its first lap syncs as fast as later ones. It
-    /// waits until the log has come far enough to need one, goes in slices, and gives way.
-    fn write_ahead(&self) {
-        let far = self.news.written_bytes.load(Ordering::Relaxed) % self.geometry.segment_bytes
-            >= self.geometry.segment_bytes / 4;
-        if !far {
-            return;
-        }
-        let taken = {
-            let mut segments = lock(&self.segments);
-            let at = segments.spares.iter().position(|spare| !spare.written);
-            let at = at.filter(|&at| at == 0 && segments.spares.len() > SPARES_RESERVED + 1);
-            let spare = at.and_then(|at| segments.spares.remove(at));
-            segments.making += usize::from(spare.is_some());
-            spare
+    /// Writes zeroes over a piece of the next spare that was never written, so that the log's first
+    /// lap syncs as fast as later ones; whether there may be more to write.
+    fn write_slice_ahead(&self) -> bool {
+        let Some(spare) = lock(&self.segments).begin_ahead() else { return false };
+        let from = spare.written_bytes.max(STATE_OFFSET);
+        let len = SLICE_BYTES.min(spare.len_bytes - from);
+        let written = match write_zeroes(&spare, from, len) {
+            Ok(()) => Some(from + len),
+            // Where what is allocated still needs room to be written: it is of use as it is.
+            Err(error) if is_full(&error) => Some(spare.len_bytes),
+            Err(_) => None,
         };
-        let Some(mut spare) = taken else { return };
-        let outcome = self.write_zeroes(&spare);
-        self.out_of_hand(|segments| match outcome {
-            Ok(written) => {
-                spare.written = written;
-                segments.add_spare(spare);
-            }
-            // A sync of it failed: no other one of that file is worth anything.
-            Err(_) => segments.free.push(Segment { poisoned: true, ..spare }),
-        });
+        lock(&self.segments).end_ahead(spare.id, written);
+        self.segment_made.notify_all();
+        written.is_some()
     }
 
-    /// Whether all of it is written and synced now.
-    fn write_zeroes(&self, spare: &Segment) -> std::io::Result<bool> {
-        let Some(file) = &spare.file else { return Ok(false) };
-        let zeroes = vec![0; SLICE_BYTES as usize];
-        let mut offset = crate::format::STATE_OFFSET;
-        while offset < spare.len_bytes {
-            let wanted = lock(&self.segments).spares.len() <= SPARES_RESERVED;
-            if wanted || self.news.stop.load(Ordering::Acquire) {
-                return Ok(false);
+    /// Goes on with that until the thread is needed for something else. It gives way: while the log
+    /// is being written to, it rests twice as long as it works.
+    fn write_ahead(&self) {
+        let begun = self.env.clock.monotonic();
+        let mut now = begun;
+        while now.saturating_sub(begun) < ROUND && !self.news.stop.load(Ordering::Acquire) {
+            let log_before = self.news.written_bytes.load(Ordering::Relaxed);
+            if !self.write_slice_ahead() {
+                return;
             }
-            let len = SLICE_BYTES.min(spare.len_bytes - offset);
-            let slice = IoSlice::new(&zeroes[..len as usize]);
-            write_all_at(&**file, &mut [slice], offset)?;
-            file.sync_data()?;
-            offset += len;
+            let worked = self.env.clock.monotonic().saturating_sub(now);
+            let busy = self.news.written_bytes.load(Ordering::Relaxed) != log_before;
+            if busy && self.care_bell.rings_within(2 * worked) {
+                return;
+            }
+            now = self.env.clock.monotonic();
         }
-        Ok(true)
+        // The next round comes at once.
+        self.care_bell.ring();
     }
+}
+
+fn write_zeroes(spare: &Segment, from: u64, len: u64) -> std::io::Result<()> {
+    let Some(file) = &spare.file else { return Err(std::io::ErrorKind::NotFound.into()) };
+    let zeroes = vec![0; len as usize];
+    write_all_at(&**file, &mut [IoSlice::new(&zeroes)], from)?;
+    file.sync_data()
 }

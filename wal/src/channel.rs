@@ -8,6 +8,7 @@ use crate::care::{care_thread, log_thread};
 use crate::engine::{Engine, Shared};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::longest_within;
 use crate::open;
 use crate::options::{Background, Options, SyncClass};
 use crate::queue::Ended;
@@ -52,7 +53,8 @@ struct Handle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The most bytes of one transaction: each event and four bytes for its length, positions,
+    /// The most bytes of one transaction: each event and its length (two bytes, six
+    /// from 65,535 on), positions,
     /// the producer's name.
     pub transaction_bytes: usize,
     /// The most bytes of one event.
@@ -197,7 +199,7 @@ impl Channel {
     /// What one transaction may hold.
     pub fn limits(&self) -> Limits {
         let most = self.engine().geometry.transaction_bytes_max;
-        Limits { transaction_bytes: most, event_bytes: most - 4 }
+        Limits { transaction_bytes: most, event_bytes: longest_within(most) }
     }
 
     /// When a commit is acknowledged.

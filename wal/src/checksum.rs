@@ -21,6 +21,16 @@ impl Sum {
         Sum { crc: crc32fast::hash(bytes), len_bytes: bytes.len() as u64 }
     }
 
+    /// The sum of `bytes`, if it is worth joining to others.
+    pub(crate) fn of_long(bytes: &[u8]) -> Option<Sum> {
+        (bytes.len() >= JOIN_FROM_BYTES).then(|| Sum::of(bytes))
+    }
+
+    /// The sum of these bytes and then `bytes`, whose own sum may be known.
+    pub(crate) fn then_known(self, bytes: &[u8], known: Option<Sum>) -> Sum {
+        known.map_or_else(|| self.then_bytes(bytes), |known| self.then(bytes, known))
+    }
+
     /// The sum of these bytes and then `bytes`.
     pub(crate) fn then_bytes(self, bytes: &[u8]) -> Sum {
         let mut hasher = Hasher::new_with_initial_len(self.crc, self.len_bytes);
@@ -36,16 +46,6 @@ impl Sum {
         let mut hasher = Hasher::new_with_initial_len(self.crc, self.len_bytes);
         hasher.combine(&Hasher::new_with_initial_len(known.crc, known.len_bytes));
         Sum { crc: hasher.finalize(), len_bytes: self.len_bytes + known.len_bytes }
-    }
-
-    /// Two sums, each of what it was and then `bytes`, which are looked at once where that is
-    /// cheaper.
-    pub(crate) fn both_then(one: Sum, other: Sum, bytes: &[u8]) -> (Sum, Sum) {
-        if bytes.len() < JOIN_FROM_BYTES {
-            return (one.then_bytes(bytes), other.then_bytes(bytes));
-        }
-        let known = Sum::of(bytes);
-        (one.then(bytes, known), other.then(bytes, known))
     }
 
     /// The checksum.
@@ -71,8 +71,6 @@ mod tests {
             let joined = Sum::of(head).then(tail, Sum::of(tail));
             assert_eq!(joined, Sum::of(&bytes), "cut at {cut}");
             assert_eq!(Sum::of(head).then_bytes(tail).crc(), crc(&bytes));
-            let (one, other) = Sum::both_then(Sum::of(head), Sum::default(), tail);
-            assert_eq!((one, other), (Sum::of(&bytes), Sum::of(tail)));
         }
     }
 }

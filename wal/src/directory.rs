@@ -126,7 +126,7 @@ fn identify(env: &Env, dir: &Path, id: u64, entry: &Entry) -> Result<Option<(Uui
             let len_bytes = header.len_bytes.min(whole_bytes);
             let segment = Segment {
                 salt: header.salt,
-                written: header.lap > 0,
+                written_bytes: if header.lap > 0 { header.len_bytes } else { 0 },
                 cut_short: len_bytes < header.len_bytes,
                 known: (header.durable_lsn, header.next_seq),
                 ..bare(header.id, entry, len_bytes)
@@ -164,7 +164,7 @@ fn bare(id: u64, entry: &Entry, len_bytes: u64) -> Segment {
         id,
         salt: 0,
         len_bytes,
-        written: false,
+        written_bytes: 0,
         poisoned: false,
         cut_short: false,
         known: (0, 0),

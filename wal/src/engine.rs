@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::buffers::Buffers;
 use crate::checkpoint::{Checkpoint, Checkpoints};
 use crate::env::Env;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +18,7 @@ use crate::ranges::RangeSet;
 use crate::segments::Segments;
 use crate::signal::Bell;
 use crate::status::Status;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use crate::tail::Tail;
 use crate::view::View;
 
@@ -34,7 +35,13 @@ pub(crate) struct Engine {
     pub(crate) segment_made: Condvar,
     pub(crate) view: Mutex<View>,
     pub(crate) queue: Mutex<Queue>,
+    /// How many are in line, for a leader that waits for company.
+    pub(crate) in_line: AtomicUsize,
     pub(crate) tail: Mutex<Tail>,
+    /// What transactions gather their events in.
+    pub(crate) put_buffers: Arc<Buffers>,
+    /// What is read from segments.
+    pub(crate) read_buffers: Arc<Buffers>,
     pub(crate) care: Mutex<Care>,
     /// What the leader and the tending thread tell each other.
     pub(crate) news: News,
@@ -113,6 +120,7 @@ impl Engine {
             let mut queue = lock(&self.queue);
             let was_failed = queue.ended == Some(Ended::Failed);
             queue.end(ended);
+            self.in_line.store(queue.in_line(), Ordering::Release);
             was_failed
         };
         if ended == Ended::Failed && was_failed {

@@ -5,6 +5,7 @@
 //! is done and then asks one that waits; the log's own thread leads for tasks that cannot block.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use crate::block::Body;
 use crate::checksum::Sum;
@@ -14,13 +15,13 @@ use crate::format::block_bytes;
 use crate::log::Log;
 use crate::queue::{CommitSlot, ControlWork, PutWork, Queue, Receipt, out_of_sequence};
 use crate::record::Record;
-use crate::signal::{Slot, Woken};
-use crate::sync::{Arc, MutexGuard, lock};
+use crate::signal::{Crowd, Slot, Woken};
+use crate::sync::{Arc, MutexGuard, Ordering, lock};
 use crate::tables::Tables;
 use crate::tail::Run;
 
 /// At about this size a group is large enough: more would only make its members wait.
-const GROUP_BYTES: usize = 1 << 20;
+const GROUP_BYTES: usize = 3 << 19;
 
 /// What goes into one block.
 #[derive(Debug, Default)]
@@ -59,6 +60,28 @@ enum Gathered {
     Nothing,
 }
 
+/// A group that is durable and published. Those who wait for it are still to be told.
+#[derive(Debug, Default)]
+struct Done {
+    group: Group,
+    /// Its puts, with their seqs.
+    puts: Vec<Record>,
+    /// Takers that have something to take now.
+    wake: Vec<Arc<Slot<()>>>,
+}
+
+impl Done {
+    /// Whether that commit is in it.
+    fn holds(&self, slot: &Arc<CommitSlot>) -> bool {
+        self.group.slots().any(|other| Arc::ptr_eq(other, slot))
+    }
+
+    fn tell(&self, engine: &Engine) {
+        engine.acknowledge(&self.group, &self.puts);
+        self.wake.iter().for_each(|waiter| waiter.complete(()));
+    }
+}
+
 impl Engine {
     /// Puts a commit into the line and waits for its outcome on this thread.
     pub(crate) fn commit_blocking(
@@ -68,7 +91,15 @@ impl Engine {
     ) -> Result<Receipt> {
         let lead = {
             let mut queue = lock(&self.queue);
+            let crowd = if self.is_manual() { None } else { queue.crowd() };
+            let is_one_of_many = crowd.is_some();
+            crowd.into_iter().for_each(|crowd| slot.join(crowd));
             push(&mut queue)?;
+            self.in_line.store(queue.in_line(), Ordering::Release);
+            if is_one_of_many {
+                self.call_leader_from(queue);
+                return slot.wait_in_crowd();
+            }
             !std::mem::replace(&mut queue.leading, true)
         };
         if lead {
@@ -89,14 +120,19 @@ impl Engine {
 
     /// Puts a commit into the line for a task that will be woken.
     pub(crate) fn commit_later(&self, push: impl FnOnce(&mut Queue) -> Result<()>) -> Result<()> {
-        push(&mut lock(&self.queue))?;
-        self.call_leader();
+        let mut queue = lock(&self.queue);
+        push(&mut queue)?;
+        self.in_line.store(queue.in_line(), Ordering::Release);
+        self.call_leader_from(queue);
         Ok(())
     }
 
     /// Sees to it that somebody leads, if there is something in the line.
     pub(crate) fn call_leader(&self) {
-        let mut queue = lock(&self.queue);
+        self.call_leader_from(lock(&self.queue));
+    }
+
+    fn call_leader_from(&self, mut queue: MutexGuard<'_, Queue>) {
         if queue.leading || queue.is_empty() {
             return;
         }
@@ -116,21 +152,24 @@ impl Engine {
         let mut log = lock(&self.log);
         let mut spare_failed = false;
         loop {
-            match self.gather(&log, spare_failed) {
+            self.await_company(&mut log);
+            let done = match self.gather(&log, spare_failed) {
                 Gathered::Nothing => return,
                 Gathered::NeedsSpare => {
                     spare_failed = !self.make_spare_now(&mut log);
                     continue;
                 }
                 Gathered::Group(group) => self.write_group(&mut log, group),
-            }
+            };
             spare_failed = false;
-            if let Some(own) = own
-                && own.is_complete()
-                && self.hand_over()
-            {
+            let over = own.is_some_and(|own| done.holds(own) || own.is_complete());
+            if over && self.hand_over() {
+                // The next group is on its way before those of this one are woken.
+                drop(log);
+                done.tell(self);
                 return;
             }
+            done.tell(self);
         }
     }
 
@@ -161,6 +200,7 @@ impl Engine {
     fn gather(&self, log: &Log, spare_failed: bool) -> Gathered {
         let mut queue = lock(&self.queue);
         let mut group = Group::default();
+        queue.groups = queue.groups.wrapping_add(1);
         if !queue.snapshots.is_empty() {
             group.snapshots = std::mem::take(&mut queue.snapshots);
             return Gathered::Group(group);
@@ -242,7 +282,7 @@ impl Engine {
         }
     }
 
-    fn write_group(&self, log: &mut Log, group: Group) {
+    fn write_group(&self, log: &mut Log, group: Group) -> Done {
         let outcome = if group.snapshots.is_empty() {
             self.write_records(log, group)
         } else {
@@ -253,23 +293,27 @@ impl Engine {
                     Err(error) => Err(error.again()),
                 });
             }
-            outcome
+            outcome.map(|()| Done::default())
         };
         match outcome {
-            Ok(()) => self.after_group(log),
+            Ok(done) => {
+                self.after_group(log);
+                done
+            }
             Err(error) => {
                 self.fail(&error);
+                Done::default()
             }
         }
     }
 
     /// Numbers the records, writes their block, publishes them. An error ends the channel; those
     /// who wait have been told.
-    fn write_records(&self, log: &mut Log, mut group: Group) -> Result<()> {
+    fn write_records(&self, log: &mut Log, mut group: Group) -> Result<Done> {
         self.answer_duplicates(&mut group);
         self.refuse_beyond_limits(&mut group);
         if group.is_empty() {
-            return Ok(());
+            return Ok(Done::default());
         }
         let mut body = Body::default();
         for work in &group.controls {
@@ -285,16 +329,26 @@ impl Engine {
             body.push(&record, work.sum);
             puts.push(record);
         }
+        let begun = self.env.clock.monotonic();
         if let Err(error) = self.append(log, &body, next_seq) {
             for slot in group.slots() {
                 slot.complete(Err(error.again()));
             }
             return Err(error);
         }
-        log.written.commits += (group.controls.len() + puts.len()) as u64;
-        self.publish(&group, &puts);
-        self.acknowledge(&group, &puts);
-        Ok(())
+        let now = self.env.clock.monotonic();
+        let members = group.controls.len() + puts.len();
+        log.written.commits += members as u64;
+        let in_line = {
+            let mut queue = lock(&self.queue);
+            queue.lately = members + queue.members();
+            queue.members()
+        };
+        let took = if log.class.is_commit() { now.saturating_sub(begun) } else { Duration::ZERO };
+        log.company.note(members, in_line, body.block_bytes(), took);
+        log.company.begin(now);
+        let wake = self.publish(&group, &puts);
+        Ok(Done { group, puts, wake })
     }
 
     /// A put that was committed before is acknowledged without being written; one that stands
@@ -382,8 +436,9 @@ impl Engine {
         }
     }
 
-    /// The records are durable as far as the class promises: let takers see them.
-    fn publish(&self, group: &Group, puts: &[Record]) {
+    /// The records are durable as far as the class promises: let takers see them. Which of those to
+    /// wake.
+    fn publish(&self, group: &Group, puts: &[Record]) -> Vec<Arc<Slot<()>>> {
         {
             let mut tail = lock(&self.tail);
             for record in puts {
@@ -402,28 +457,37 @@ impl Engine {
             puts.iter().for_each(|record| view.publish(record));
             (view.wake_list(), !group.controls.is_empty() && self.has_reclaimable(&view.state))
         };
-        wake.iter().for_each(|waiter| waiter.complete(()));
         if !group.controls.is_empty() {
             self.space_may_be_back(space);
         }
+        wake
     }
 
     fn acknowledge(&self, group: &Group, puts: &[Record]) {
+        let mut crowds: Vec<Arc<Crowd>> = Vec::new();
+        let mut complete = |slot: &CommitSlot, receipt: Receipt| {
+            if let Some(crowd) = slot.complete_in_crowd(Ok(receipt))
+                && !crowds.iter().any(|known| Arc::ptr_eq(known, &crowd))
+            {
+                crowds.push(crowd);
+            }
+        };
         for work in &group.controls {
             let Some(slot) = &work.slot else { continue };
             let events = match &work.record {
                 Record::Ack(ack) => ack.ranges.iter().map(|range| range.len()).sum(),
                 _ => 0,
             };
-            slot.complete(Ok(self.receipt(0, events, false)));
+            complete(slot, self.receipt(0, events, false));
         }
         for (work, record) in group.puts.iter().zip(puts) {
             let Record::Put(put) = record else { continue };
             for (index, slot) in work.slots.iter().enumerate() {
                 let receipt = self.receipt(put.first_seq, u64::from(put.count), index > 0);
-                slot.complete(Ok(receipt));
+                complete(slot, receipt);
             }
         }
+        crowds.iter().for_each(|crowd| crowd.call());
     }
 
     pub(crate) fn receipt(&self, first_seq: u64, events: u64, duplicate: bool) -> Receipt {

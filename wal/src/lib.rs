@@ -39,6 +39,7 @@
 #[doc(hidden)]
 pub mod doors;
 mod error;
+mod events;
 pub mod fs;
 
 mod channel;
@@ -62,6 +63,7 @@ mod roll;
 mod segment;
 mod segments;
 
+mod company;
 mod cursor;
 mod ranges;
 mod state;
@@ -73,6 +75,7 @@ mod reader;
 mod tail;
 mod taking;
 
+mod buffers;
 mod care;
 mod checkpoint;
 mod checkpoint_codec;

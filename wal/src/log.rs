@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::block::Body;
 use crate::checksum::Sum;
+use crate::company::Company;
 use crate::env::Env;
 use crate::format::{BlockHeader, SMALL_BLOCK_BYTES, STATE_OFFSET, Uuid};
 use crate::fs::File;
@@ -49,6 +50,8 @@ pub(crate) struct Log {
     pub(crate) last_write: Duration,
     /// Figures.
     pub(crate) written: Written,
+    /// Who else commits.
+    pub(crate) company: Company,
 }
 
 /// A moment at which all of the log was synced.

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use crate::buffers::Buffers;
 use crate::checkpoint::{self, Checkpoints};
+use crate::company::Company;
 use crate::directory::Directory;
 use crate::engine::{Care, Engine, News};
 use crate::env::Env;
@@ -27,7 +29,7 @@ use crate::segments::Segments;
 use crate::signal::Bell;
 use crate::state::{LiveSegment, State};
 use crate::status::Status;
-use crate::sync::{AtomicU64, Condvar, Mutex, Ordering, lock};
+use crate::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use crate::tail::Tail;
 use crate::view::View;
 
@@ -247,8 +249,9 @@ fn table(recovered: &Recovered, directory: &Directory) -> Segments {
         } else {
             // A spare too: what another process left in it, or failed to make durable of it, is
             // not relied on.
-            let written = segment.written || id <= newest;
-            segments.free.push(Segment { written, ..segment });
+            let was_live = id <= newest;
+            let written_bytes = if was_live { segment.len_bytes } else { segment.written_bytes };
+            segments.free.push(Segment { written_bytes, ..segment });
         }
     }
     segments.next_id = directory.highest_id().max(newest) + 1;
@@ -287,6 +290,7 @@ fn build(
         unsynced: false,
         last_write: env.clock.monotonic(),
         written: Written::default(),
+        company: Company::default(),
     };
     log.new_generation();
     let headers = segments.spares.iter().map(|spare| spare.known.0);
@@ -297,7 +301,10 @@ fn build(
         segment_made: Condvar::new(),
         view: Mutex::new(View::new(state)),
         queue: Mutex::new(Queue::default()),
+        in_line: AtomicUsize::new(0),
         tail: Mutex::new(tail),
+        put_buffers: Buffers::new(PUT_BUFFERS_KEPT, BUFFER_BYTES_MAX),
+        read_buffers: Buffers::new(READ_BUFFERS_KEPT, BUFFER_BYTES_MAX),
         care: Mutex::new(Care {
             checkpoints: None,
             status: None,
@@ -319,6 +326,12 @@ fn build(
     engine.begin_generation(fresh)?;
     Ok(engine)
 }
+
+/// How many buffers of put transactions, and of reads, wait to be used again, and how large they are
+/// at most: more than a group or a piece needs would be memory for nothing.
+const PUT_BUFFERS_KEPT: usize = 4;
+const READ_BUFFERS_KEPT: usize = 4;
+const BUFFER_BYTES_MAX: usize = 2 << 20;
 
 /// The bytes of both copies of a State.
 fn states_bytes(state: &State) -> u64 {

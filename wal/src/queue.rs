@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::RECORD_HEADER_LEN;
 use crate::options::SyncClass;
 use crate::record::{PUT_FIXED_LEN, Put, Record};
-use crate::signal::Slot;
+use crate::signal::{Crowd, Slot};
 use crate::sync::Arc;
 
 /// Where a commit's outcome arrives.
@@ -70,6 +70,11 @@ impl ControlWork {
     }
 }
 
+/// From so many commits at once on, their threads wait in a crowd.
+const CROWD_FROM: usize = 8;
+/// Who is woken with the wrong group looks in vain and sleeps on, so that few places will do.
+const CROWDS: usize = 4;
+
 /// Why no more commits are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
@@ -91,6 +96,12 @@ pub(crate) struct Queue {
     /// The first put does not fit, until space returns.
     pub(crate) blocked: bool,
     pub(crate) ended: Option<Ended>,
+    /// How many commits were on their way at once when the last group was done.
+    pub(crate) lately: usize,
+    /// How many groups have been gathered.
+    pub(crate) groups: usize,
+    /// Where threads wait when there are many of them: those of a group at one place.
+    crowds: [Arc<Crowd>; CROWDS],
     /// The lowest sequence of a producer that was refused, and not yet committed.
     refused: HashMap<String, u64>,
 }
@@ -107,6 +118,29 @@ impl Queue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.puts.is_empty() && self.controls.is_empty() && self.snapshots.is_empty()
+    }
+
+    /// How many commits are in line.
+    pub(crate) fn members(&self) -> usize {
+        self.puts.len() + self.controls.len()
+    }
+
+    /// Where a thread that commits now should wait, if many do: the leader then is the log's own
+    /// thread, which wakes all of a group with one call.
+    pub(crate) fn crowd(&self) -> Option<Arc<Crowd>> {
+        let many = self.lately.max(self.members()) >= CROWD_FROM;
+        many.then(|| self.crowds[self.groups % CROWDS].clone())
+    }
+
+    /// Whether what is in line can be written, and nothing else is to be done first.
+    fn is_flowing(&self) -> bool {
+        self.ended.is_none() && !self.blocked && self.snapshots.is_empty()
+    }
+
+    /// What a leader that waits for company looks at: how many are in line, or more than it could
+    /// wait for when there is something else to do.
+    pub(crate) fn in_line(&self) -> usize {
+        if self.is_flowing() { self.members() } else { usize::MAX }
     }
 
     /// Adds a put at the end of the line. A repeat of one that stands there shares its fate.
@@ -236,7 +270,7 @@ impl Queue {
         controls
             .filter_map(|work| work.slot.clone())
             .chain(puts.filter_map(|work| work.slots.first().cloned()))
-            .next()
+            .find(|slot| !slot.is_in_crowd())
     }
 
     /// Ends the line: all who wait get the error.

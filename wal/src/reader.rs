@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::block::{Owner, Seen, body_is_whole, look, records};
+use crate::block::{self, Contents, Owner, Seen, body_is_whole, look};
+use crate::buffers::Buffers;
 use crate::format::{BLOCK_ALIGN, BLOCK_HEADER_LEN, BlockHeader, STATE_OFFSET};
 use crate::fs::{File, read_full_at, read_medium};
 use crate::ranges::SeqRange;
 use crate::record::Record;
 use crate::tail::Run;
 
-/// How much is read at once.
-const PIECE_BYTES: u64 = 256 << 10;
+/// About how much is read at once.
+const PIECE_BYTES: u64 = 512 << 10;
+/// How far ahead of that the system is asked to read.
+const AHEAD_BYTES: u64 = 4 << 20;
 /// How many places are remembered for seeking.
 const PLACES_KEPT: usize = 64;
 
@@ -29,6 +32,8 @@ pub(crate) struct Reader {
     place: Option<Place>,
     /// Places that were passed: first seq -> segment, salt, offset.
     passed: BTreeMap<u64, (Owner, u64)>,
+    /// Up to where of which segment the system was asked to read ahead.
+    asked: Option<(Owner, u64)>,
     file: Option<(Owner, Arc<dyn File>)>,
 }
 
@@ -40,6 +45,8 @@ struct Place {
     /// The first seq that may stand behind it.
     next_seq: u64,
     generation: u64,
+    /// The bytes of the block before it; 0 if it is not known.
+    block_bytes: u64,
 }
 
 /// A segment to read in.
@@ -51,6 +58,7 @@ pub(crate) struct Source {
     /// The seq behind the last one that it can hold.
     pub(crate) end_seq: u64,
     pub(crate) file: Arc<dyn File>,
+    pub(crate) buffers: Arc<Buffers>,
 }
 
 /// Events that cannot be read, and where they should stand.
@@ -98,7 +106,8 @@ impl Reader {
         self.file = Some((source.owner, source.file.clone()));
         let mut place = self.place_for(source, seq);
         loop {
-            let piece = read_piece(source, place.offset, PIECE_BYTES)?;
+            self.ask_ahead(source, place.offset);
+            let piece = read_piece(source, place.offset, place.piece_bytes())?;
             match self.take_in(source, &mut place, &piece, seq)? {
                 Step::Found => {
                     self.place = Some(place);
@@ -113,15 +122,27 @@ impl Reader {
         }
     }
 
+    /// Has the system read what comes behind a place, so that it is there when it is wanted.
+    fn ask_ahead(&mut self, source: &Source, offset: u64) {
+        let asked = self.asked.filter(|(of, until)| *of == source.owner && offset < *until);
+        let from = asked.map_or(offset, |(_, until)| until);
+        let until = (offset + AHEAD_BYTES).min(source.len_bytes);
+        // In large steps.
+        if until > from && (until - from >= AHEAD_BYTES / 4 || until == source.len_bytes) {
+            source.file.read_ahead(from, until - from);
+            self.asked = Some((source.owner, until));
+        }
+    }
+
     /// The nearest known place before `seq`.
     fn place_for(&self, source: &Source, seq: u64) -> Place {
         let owner = source.owner;
-        let head = Place { owner, offset: STATE_OFFSET, next_seq: source.first_seq, generation: 0 };
+        let head = Place::new(owner, STATE_OFFSET, source.first_seq);
         let last = self.place.filter(|place| place.owner == owner && place.next_seq <= seq);
         let passed = self.passed.range(..=seq).next_back();
         let passed = passed
             .filter(|(_, (of, _))| *of == owner)
-            .map(|(&next_seq, &(_, offset))| Place { owner, offset, next_seq, generation: 0 });
+            .map(|(&next_seq, &(_, offset))| Place::new(owner, offset, next_seq));
         let nearest = last.into_iter().chain(passed).max_by_key(|place| place.offset);
         nearest.unwrap_or(head)
     }
@@ -141,10 +162,8 @@ impl Reader {
             let at = (place.offset - start) as usize;
             let slot = piece.slice(at.min(piece.len())..);
             match Whole::read(source, place, slot, at == 0, seq)? {
-                Whole::Block(header, body) => {
-                    if let Some(body) = body {
-                        found |= self.keep_runs(&header, body, seq);
-                    }
+                Whole::Block(header, records) => {
+                    found |= self.keep_runs(records, seq);
                     place.pass(&header);
                     if !found && header.next_seq_after > seq {
                         return Ok(Step::Missing(self.missing_here(source, &header, seq)));
@@ -184,9 +203,9 @@ impl Reader {
     }
 
     /// Keeps the puts of a block from `seq` on; whether `seq` is among them.
-    fn keep_runs(&mut self, header: &BlockHeader, body: Bytes, seq: u64) -> bool {
+    fn keep_runs(&mut self, records: Vec<Record>, seq: u64) -> bool {
         let mut found = false;
-        for record in records(header, body).unwrap_or_default() {
+        for record in records {
             let Record::Put(put) = record else { continue };
             let count = u64::from(put.count);
             let run = Run { first_seq: put.first_seq, count, events: put.events };
@@ -201,8 +220,20 @@ impl Reader {
 }
 
 impl Place {
+    fn new(owner: Owner, offset: u64, next_seq: u64) -> Place {
+        Place { owner, offset, next_seq, generation: 0, block_bytes: 0 }
+    }
+
+    /// How much to read from here on: as many blocks as fit, if they are like the last one, and
+    /// the head of the next, so that little is read twice.
+    fn piece_bytes(&self) -> u64 {
+        let blocks = PIECE_BYTES.checked_div(self.block_bytes).unwrap_or(0).max(1);
+        (blocks * self.block_bytes + BLOCK_ALIGN).max(PIECE_BYTES / 2)
+    }
+
     fn pass(&mut self, header: &BlockHeader) {
         self.offset = header.offset + header.total_bytes();
+        self.block_bytes = header.total_bytes();
         self.next_seq = self.next_seq.max(header.next_seq_after);
         self.generation = header.generation;
     }
@@ -216,8 +247,8 @@ enum Step {
 
 /// What stands at a place.
 enum Whole {
-    /// A sound block, and its body if it was wanted and is in the piece.
-    Block(BlockHeader, Option<Bytes>),
+    /// A sound block, and its records if they were wanted.
+    Block(BlockHeader, Vec<Record>),
     /// The piece or the segment ends here.
     Outside,
     Bad,
@@ -243,7 +274,7 @@ impl Whole {
             return Ok(Whole::Bad);
         }
         if header.next_seq_after <= seq {
-            return Ok(Whole::Block(header, None));
+            return Ok(Whole::Block(header, Vec::new()));
         }
         let end = BLOCK_HEADER_LEN + header.body_len as usize;
         if slot.len() >= end {
@@ -261,21 +292,30 @@ impl Whole {
 /// The body, if it is what was written; a bad one is read once more, from the medium.
 fn whole_body(source: &Source, header: &BlockHeader, slot: Bytes) -> io::Result<Whole> {
     let body_at = BLOCK_HEADER_LEN..BLOCK_HEADER_LEN + header.body_len as usize;
-    if slot.len() >= body_at.end && body_is_whole(header, &slot[body_at.clone()]) {
-        return Ok(Whole::Block(*header, Some(slot.slice(body_at))));
+    let seen = |contents: Contents| match contents {
+        Contents::Records(records) => Some(Whole::Block(*header, records)),
+        // Whoever looks for a seq in it finds it missing.
+        Contents::Unsound => Some(Whole::Block(*header, Vec::new())),
+        Contents::Broken => None,
+    };
+    if slot.len() >= body_at.end
+        && let Some(whole) = seen(block::open(header, &slot.slice(body_at.clone())))
+    {
+        return Ok(whole);
     }
     let mut again = vec![0; body_at.len()];
-    let read = read_medium(&*source.file, &mut again, header.offset + body_at.start as u64)?;
-    let whole = read && body_is_whole(header, &again);
-    Ok(if whole { Whole::Block(*header, Some(again.into())) } else { Whole::Bad })
+    if !read_medium(&*source.file, &mut again, header.offset + body_at.start as u64)? {
+        return Ok(Whole::Bad);
+    }
+    Ok(seen(block::open(header, &again.into())).unwrap_or(Whole::Bad))
 }
 
 fn read_piece(source: &Source, offset: u64, len: u64) -> io::Result<Bytes> {
     let len = len.min(source.len_bytes.saturating_sub(offset));
-    let mut piece = vec![0; len as usize];
+    let mut piece = source.buffers.filled(len as usize);
     let got = read_full_at(&*source.file, &mut piece, offset)?;
     piece.truncate(got);
-    Ok(piece.into())
+    Ok(source.buffers.lend(piece))
 }
 
 /// Finds the next sound block behind damage. What lies between is missing; if that is not what is

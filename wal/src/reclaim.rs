@@ -195,7 +195,7 @@ impl Engine {
         if !(begun || rests) {
             return;
         }
-        let Some(spare) = lock(&self.segments).spares.back().cloned() else { return };
+        let Some(spare) = lock(&self.segments).witness().cloned() else { return };
         let spare = Segment { known: (log.durable_lsn, log.synced_seq), ..spare };
         let outcome = segment::rewrite_header(&self.env, &self.dir, log.uuid, &spare);
         match outcome {

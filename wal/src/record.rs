@@ -6,6 +6,7 @@
 use bytes::Bytes;
 
 use crate::checksum::Sum;
+use crate::events::SHORT_HEAD;
 use crate::format::{NUMBER_MAX, RECORD_HEADER_LEN};
 use crate::ranges::SeqRange;
 use crate::state::State;
@@ -54,7 +55,7 @@ pub(crate) struct Put {
     pub(crate) producer: Option<(String, u64)>,
     pub(crate) positions: Vec<(String, Bytes)>,
     pub(crate) expires_us: Option<i64>,
-    /// Each event: its length in 32 bits, its bytes.
+    /// As `events.rs` writes them.
     pub(crate) events: Bytes,
 }
 
@@ -201,20 +202,26 @@ impl Record {
 
     /// Reads one record off the front; `None` if what stands there is not whole and sound.
     pub(crate) fn decode(read: &mut Read) -> Option<Record> {
+        Some(Record::decode_with_sum(read, Sum::default())?.0)
+    }
+
+    /// The same, with the sum of all up to its end, if `before` is the sum of what stands before.
+    pub(crate) fn decode_with_sum(read: &mut Read, before: Sum) -> Option<(Record, Sum)> {
         let header = read.take(RECORD_HEADER_LEN)?;
         let mut fields = Read::new(header.clone());
         let len = fields.u32()? as usize;
         let (kind, flags, _) = (fields.u8()?, fields.u8()?, fields.u16()?);
         let crc = fields.u32()?;
         let payload = read.take(len)?;
-        if Sum::of(&header[..8]).then_bytes(&payload).crc() != crc {
+        let known = Sum::of_long(&payload);
+        if Sum::of(&header[..8]).then_known(&payload, known).crc() != crc {
             return None;
         }
-        Record::decode_payload(kind, flags, payload)
+        let sum = before.then_bytes(&header).then_known(&payload, known);
+        Some((Record::decode_payload(kind, flags, payload)?, sum))
     }
 
-    /// Reads a payload, for whoever has looked at its checksum.
-    pub(crate) fn decode_payload(kind: u8, flags: u8, payload: Bytes) -> Option<Record> {
+    fn decode_payload(kind: u8, flags: u8, payload: Bytes) -> Option<Record> {
         let mut read = Read::new(payload);
         let record = match kind {
             KIND_PUT => return Put::decode(read).map(Record::Put),
@@ -294,7 +301,8 @@ impl Put {
         }
         put.events = read.rest();
         // Every event has at least its length.
-        let sound = put.count as usize <= put.events.len() / 4 && put.first_seq < NUMBER_MAX;
+        let sound =
+            put.count as usize <= put.events.len() / SHORT_HEAD && put.first_seq < NUMBER_MAX;
         sound.then_some(put)
     }
 }

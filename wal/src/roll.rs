@@ -15,11 +15,13 @@ use crate::ranges::SeqRange;
 use crate::record::{Loss, Record};
 use crate::segment::Segment;
 use crate::state::{LiveSegment, State};
-use crate::sync::{Ordering, lock};
+use crate::sync::{Ordering, lock, wait};
 
 /// How many seqs a weaker sync class reserves ahead by a synced State: more than a transaction of
 /// empty events may have.
-pub(crate) const SEQS_RESERVED: u64 = 1 << 23;
+pub(crate) const SEQS_RESERVED: u64 = 1 << 24;
+/// From so many segments on the rest of one may stay unused for the sake of a faster one.
+const SEGMENTS_TO_MOVE: u64 = 16;
 /// How often the log rolls at most for the sake of one block.
 const ROLLS_MAX: usize = 4;
 
@@ -27,6 +29,9 @@ impl Engine {
     /// Appends a block where there is room for it and syncs it as the class asks. If the disk
     /// fails, the same records go to a fresh segment; an error means that this failed too.
     pub(crate) fn append(&self, log: &mut Log, body: &Body, next_seq: u64) -> Result<()> {
+        if self.should_move(log) {
+            self.roll(log).map_err(not_written)?;
+        }
         self.make_room(log, body.block_bytes()).map_err(not_written)?;
         if !log.class.is_commit() && next_seq > lock(&self.view).state.seq_reserved {
             self.write_snapshot(log).map_err(not_written)?;
@@ -36,6 +41,17 @@ impl Engine {
             Ok(()) => Ok(()),
             Err(error) => self.append_elsewhere(log, body, next_seq, &error),
         }
+    }
+
+    /// Whether the log had better go on in a spare that was written ahead: the active segment was
+    /// not, so that each sync there has metadata to write, and there is room enough to spare.
+    fn should_move(&self, log: &Log) -> bool {
+        let left = log.active.len_bytes - log.offset;
+        if log.active.is_written() || left < log.active.len_bytes / 4 {
+            return false;
+        }
+        self.geometry.segments_max >= SEGMENTS_TO_MOVE
+            && lock(&self.segments).next_is_better(log.active.id)
     }
 
     /// Rolls until a block has room. Once is enough, unless the disk fails and what the next
@@ -149,7 +165,9 @@ impl Engine {
             let gone: Vec<u64> = segments.live.keys().filter(|id| !listed(id)).copied().collect();
             for id in gone {
                 let gone = segments.live.remove(&id);
-                segments.free.extend(gone.map(|gone| Segment { written: true, ..gone }));
+                // The log went to its end, or nearly so.
+                let written = |gone: Segment| Segment { written_bytes: gone.len_bytes, ..gone };
+                segments.free.extend(gone.map(written));
             }
             view.publish(&Record::State(Box::new(state)));
             for loss in losses {
@@ -258,13 +276,23 @@ impl Engine {
         self.care_bell.ring();
     }
 
+    /// The next spare, as soon as nobody writes to it any more.
+    fn take_spare(&self, above: u64) -> Option<Segment> {
+        let mut segments = lock(&self.segments);
+        while segments.ahead.is_some() && segments.ahead == segments.next_spare(above) {
+            // A slice of zeroes is on its way to the disk.
+            segments = wait(&self.segment_made, segments);
+        }
+        segments.take_spare(above)
+    }
+
     /// The segment that the log goes on in: a spare, or one that is made or freed right now.
     pub(crate) fn next_segment(&self, log: &mut Log) -> Result<Segment> {
-        if let Some(spare) = lock(&self.segments).take_spare(log.active.id) {
+        if let Some(spare) = self.take_spare(log.active.id) {
             return Ok(spare);
         }
         self.free_a_spare()?;
-        lock(&self.segments).take_spare(log.active.id).ok_or_else(|| {
+        self.take_spare(log.active.id).ok_or_else(|| {
             Error::new(
                 ErrorKind::Io,
                 format!("no segment is free in {} for the log to go on", self.dir.display()),

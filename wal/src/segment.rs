@@ -17,8 +17,9 @@ pub(crate) struct Segment {
     pub(crate) id: u64,
     pub(crate) salt: u64,
     pub(crate) len_bytes: u64,
-    /// Whether all of the file has been written before, so that a sync has no metadata to write.
-    pub(crate) written: bool,
+    /// Up to where the file has been written before: a sync of what is written again has no
+    /// metadata to write.
+    pub(crate) written_bytes: u64,
     /// Whether a write or a sync of it failed: it is never written again.
     pub(crate) poisoned: bool,
     /// Whether the file is shorter than its header says: its end was there and is not.
@@ -37,6 +38,11 @@ impl Segment {
         Owner { segment: self.id, salt: self.salt }
     }
 
+    /// Whether all of it has been written before.
+    pub(crate) fn is_written(&self) -> bool {
+        self.written_bytes >= self.len_bytes
+    }
+
     /// What its header says of it.
     fn header(&self, env: &Env, uuid: Uuid) -> SegmentHeader {
         SegmentHeader {
@@ -44,7 +50,7 @@ impl Segment {
             id: self.id,
             salt: self.salt,
             len_bytes: self.len_bytes,
-            lap: u32::from(self.written),
+            lap: u32::from(self.is_written()),
             made_us: env.clock.wall_us(),
             durable_lsn: self.known.0,
             next_seq: self.known.1,
@@ -101,7 +107,7 @@ pub(crate) fn create(
         id,
         salt,
         len_bytes,
-        written: false,
+        written_bytes: 0,
         poisoned: false,
         cut_short: false,
         known,

@@ -19,6 +19,8 @@ pub(crate) struct Segments {
     pub(crate) spares: VecDeque<Segment>,
     /// No synced State lists them any more: to be made spares of, or removed.
     pub(crate) free: Vec<Segment>,
+    /// The spare that zeroes are being written to right now, outside the lock.
+    pub(crate) ahead: Option<u64>,
     /// How many are being made or recycled right now, outside the lock.
     pub(crate) making: usize,
     pub(crate) next_id: u64,
@@ -102,6 +104,40 @@ impl Segments {
         let at = self.spares.iter().position(|spare| spare.id == id);
         let spare = at.and_then(|at| self.spares.remove(at));
         self.free.extend(spare.map(|spare| Segment { poisoned: true, ..spare }));
+    }
+
+    /// Chooses the spare that is to be written ahead next, and from where on.
+    pub(crate) fn begin_ahead(&mut self) -> Option<Segment> {
+        let spare = self.spares.iter().find(|spare| !spare.is_written())?.clone();
+        self.ahead = Some(spare.id);
+        Some(spare)
+    }
+
+    /// So much more of it is written, or a write or sync of it failed: then it goes.
+    pub(crate) fn end_ahead(&mut self, id: u64, written_bytes: Option<u64>) {
+        self.ahead = None;
+        match (written_bytes, self.spares.iter_mut().find(|spare| spare.id == id)) {
+            (Some(bytes), Some(spare)) => spare.written_bytes = bytes,
+            (None, Some(_)) => self.poison_spare(id),
+            (_, None) => {}
+        }
+    }
+
+    /// Whether the next spare is written ahead, and one that puts may use.
+    pub(crate) fn next_is_better(&self, above: u64) -> bool {
+        let at = self.spares.partition_point(|spare| spare.id <= above);
+        self.spares.len() > SPARES_RESERVED + at
+            && self.spares.get(at).is_some_and(|spare| spare.is_written())
+    }
+
+    /// A spare whose header may be written: nobody is at work on it.
+    pub(crate) fn witness(&self) -> Option<&Segment> {
+        self.spares.iter().rev().find(|spare| Some(spare.id) != self.ahead)
+    }
+
+    /// The spare with the lowest id above `above`.
+    pub(crate) fn next_spare(&self, above: u64) -> Option<u64> {
+        self.spares.iter().find(|spare| spare.id > above).map(|spare| spare.id)
     }
 
     /// The spare with the lowest id above `above`: segments become active in the order of ids.

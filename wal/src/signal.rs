@@ -1,4 +1,4 @@
-//! What a thread or a task waits for: one-shot outcomes, and bells.
+//! What a thread or a task waits for: one-shot outcomes, alone or in a crowd, and bells.
 
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -20,6 +20,25 @@ struct Inner<T> {
     /// A thread waits, and the condition is worth a call.
     waiting: bool,
     waker: Option<Waker>,
+    /// A thread waits there, with others, and not here.
+    crowd: Option<Arc<Crowd>>,
+}
+
+/// A place where many threads wait, each for an outcome of its own, to be woken by one call: a call
+/// for each of them would take longer than the sync that they wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    gate: Mutex<()>,
+    called: Condvar,
+}
+
+impl Crowd {
+    /// Wakes all of them; those whose outcome is not there sleep on.
+    pub(crate) fn call(&self) {
+        // Whoever has looked for its outcome in vain sleeps by the time we hold this.
+        drop(lock(&self.gate));
+        self.called.notify_all();
+    }
 }
 
 /// What ended a wait.
@@ -33,14 +52,37 @@ pub(crate) enum Woken<T> {
 impl<T> Slot<T> {
     pub(crate) fn new() -> Arc<Slot<T>> {
         Arc::new(Slot {
-            inner: Mutex::new(Inner { outcome: None, lead: false, waiting: false, waker: None }),
+            inner: Mutex::new(Inner {
+                outcome: None,
+                lead: false,
+                waiting: false,
+                waker: None,
+                crowd: None,
+            }),
             arrived: Condvar::new(),
         })
     }
 
+    /// Its thread will wait in a crowd. Before anybody else has the slot.
+    pub(crate) fn join(&self, crowd: Arc<Crowd>) {
+        lock(&self.inner).crowd = Some(crowd);
+    }
+
+    /// Whether its thread waits in a crowd, and is not to be woken on its own.
+    pub(crate) fn is_in_crowd(&self) -> bool {
+        lock(&self.inner).crowd.is_some()
+    }
+
     /// Delivers the outcome and wakes whoever waits.
     pub(crate) fn complete(&self, outcome: T) {
-        self.change(|inner| inner.outcome = Some(outcome));
+        if let Some(crowd) = self.complete_in_crowd(outcome) {
+            crowd.call();
+        }
+    }
+
+    /// The same, but for who waits in a crowd: the caller calls it when all have their outcomes.
+    pub(crate) fn complete_in_crowd(&self, outcome: T) -> Option<Arc<Crowd>> {
+        self.change(|inner| inner.outcome = Some(outcome))
     }
 
     /// Asks the waiting thread to lead.
@@ -48,9 +90,10 @@ impl<T> Slot<T> {
         self.change(|inner| inner.lead = true);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Inner<T>)) {
+    fn change(&self, change: impl FnOnce(&mut Inner<T>)) -> Option<Arc<Crowd>> {
         let mut inner = lock(&self.inner);
         change(&mut inner);
+        let crowd = inner.crowd.clone();
         let waker = inner.waker.take();
         let waiting = inner.waiting;
         drop(inner);
@@ -59,6 +102,19 @@ impl<T> Slot<T> {
         }
         if let Some(waker) = waker {
             waker.wake();
+        }
+        crowd
+    }
+
+    /// Waits for the outcome together with others.
+    pub(crate) fn wait_in_crowd(&self) -> T {
+        let crowd = lock(&self.inner).crowd.clone().unwrap_or_default();
+        let mut gate = lock(&crowd.gate);
+        loop {
+            if let Some(outcome) = lock(&self.inner).outcome.take() {
+                return outcome;
+            }
+            gate = wait(&crowd.called, gate);
         }
     }
 
@@ -133,6 +189,12 @@ impl Bell {
             drop(rung);
             self.condvar.notify_one();
         }
+    }
+
+    /// Waits for it to ring, at most so long; whether it rang. Who sleeps on it still hears it.
+    pub(crate) fn rings_within(&self, timeout: Duration) -> bool {
+        let rung = lock(&self.rung);
+        *rung || *wait_timeout(&self.condvar, &self.rung, rung, timeout).0
     }
 
     /// Sleeps until it rings, or for so long.

@@ -18,9 +18,9 @@ use std::{sync, thread};
 
 // Counting references is not what schedules are explored for.
 pub(crate) use std::sync::{Arc, TryLockError};
-pub(crate) use sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(crate) use sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use sync::{Condvar, Mutex, MutexGuard};
-pub(crate) use thread::JoinHandle;
+pub(crate) use thread::{JoinHandle, yield_now};
 
 /// Locks.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

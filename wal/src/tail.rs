@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
-/// Neighbouring events as they stand in a put record: each its length in 32 bits, its bytes.
+use crate::events;
+
+/// Neighbouring events as they stand in a put record: as `events.rs` writes them.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
     pub(crate) first_seq: u64,
@@ -23,33 +25,36 @@ impl Run {
     pub(crate) fn is_sound(&self) -> bool {
         let mut rest = &self.events[..];
         for _ in 0..self.count {
-            let Some((len, behind)) = rest.split_first_chunk::<4>() else { return false };
-            let Some(behind) = behind.get(u32::from_le_bytes(*len) as usize..) else {
-                return false;
-            };
-            rest = behind;
+            let Some(event) = events::first(rest) else { return false };
+            rest = &rest[event.end..];
         }
         rest.is_empty()
     }
 
     /// Takes the first event off the front; `None` if the bytes are not what they should be.
     pub(crate) fn next(&mut self) -> Option<Bytes> {
-        let len = u32::from_le_bytes(self.events.get(..4)?.try_into().ok()?) as usize;
-        if self.count == 0 || self.events.len() - 4 < len {
+        let event = self.pass()?;
+        let bytes = self.events.slice(event.clone());
+        self.events.advance(event.end);
+        Some(bytes)
+    }
+
+    /// Where the first event stands, which is counted as passed.
+    fn pass(&mut self) -> Option<std::ops::Range<usize>> {
+        if self.count == 0 {
             return None;
         }
-        let mut event = self.events.split_to(4 + len);
+        let event = events::first(&self.events)?;
         self.first_seq += 1;
         self.count -= 1;
-        Some(event.split_off(4))
+        Some(event)
     }
 
     /// Passes over events until `seq` is the first; whether it is.
     pub(crate) fn skip_to(&mut self, seq: u64) -> bool {
         while self.first_seq < seq && self.count > 0 {
-            if self.next().is_none() {
-                return false;
-            }
+            let Some(event) = self.pass() else { return false };
+            self.events.advance(event.end);
         }
         self.first_seq == seq && self.count > 0
     }
@@ -104,8 +109,10 @@ mod tests {
     fn run(first_seq: u64, events: &[&[u8]]) -> Run {
         let mut bytes = Vec::new();
         for event in events {
-            bytes.extend_from_slice(&(event.len() as u32).to_le_bytes());
+            let start = bytes.len();
+            bytes.extend_from_slice(&[0; events::SHORT_HEAD]);
             bytes.extend_from_slice(event);
+            events::close(&mut bytes, start);
         }
         Run { first_seq, count: events.len() as u64, events: bytes.into() }
     }
@@ -125,13 +132,13 @@ mod tests {
 
     #[test]
     fn the_oldest_runs_make_room() {
-        let mut tail = Tail::new(3 * (RUN_BYTES + 5));
+        let mut tail = Tail::new(3 * (RUN_BYTES + 3));
         for seq in 1..=10 {
             tail.push(run(seq, &[b"x"]));
         }
         assert!(tail.get(7).is_none());
         assert_eq!(tail.get(8).map(|run| run.first_seq), Some(8));
         assert!(tail.get(11).is_none());
-        assert!(tail.bytes() <= 3 * (RUN_BYTES + 5));
+        assert!(tail.bytes() <= 3 * (RUN_BYTES + 3));
     }
 }

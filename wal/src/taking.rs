@@ -204,7 +204,8 @@ impl Engine {
             }
         };
         let (len_bytes, first_seq) = (segment.len_bytes, live.first_seq);
-        Ok(Ok(Source { owner, len_bytes, first_seq, end_seq, file }))
+        let buffers = self.read_buffers.clone();
+        Ok(Ok(Source { owner, len_bytes, first_seq, end_seq, file, buffers }))
     }
 
     /// Sends a loss on its way into the ledger, once. Seqs that are known to be absent, as lost

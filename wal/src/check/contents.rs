@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::checksum::Sum;
-use crate::format::{BLOCK_HEADER_LEN, BlockHeader, RECORD_HEADER_LEN};
+use crate::format::{BLOCK_HEADER_LEN, BlockHeader};
 use crate::record::{Record, Seal};
 use crate::tail::Run;
 use crate::wire::Read;
@@ -36,11 +36,11 @@ pub(super) fn look_at(header: &BlockHeader, block: &Bytes) -> Body {
     }
     let body = block.slice(BLOCK_HEADER_LEN..end);
     let mut tally = Tally { at_seq: header.next_seq_before, ..Tally::default() };
-    let mut at = 0;
+    let mut read = Read::new(body.clone());
     // A body that is not what was written has no records that make sense: then it is summed whole.
-    while at < body.len() {
-        match tally.record(&body, at) {
-            Some(end) => at = end,
+    while !read.is_empty() {
+        match tally.record(&mut read) {
+            Some(()) => {}
             None if Sum::of(&body).crc() == header.body_crc => return Body::Unreadable,
             None => return Body::Torn,
         }
@@ -71,24 +71,11 @@ struct Tally {
 }
 
 impl Tally {
-    /// Takes in the record at an offset and says where the next one begins; `None` if it is not
-    /// sound.
-    fn record(&mut self, body: &Bytes, at: usize) -> Option<usize> {
-        let header = body.get(at..at + RECORD_HEADER_LEN)?;
-        let mut fields = Read::new(body.slice(at..at + RECORD_HEADER_LEN));
-        let len = fields.u32()? as usize;
-        let (kind, flags, _) = (fields.u8()?, fields.u8()?, fields.u16()?);
-        let crc = fields.u32()?;
-        let from = at + RECORD_HEADER_LEN;
-        let payload = body.get(from..from.checked_add(len)?)?;
-        let own = Sum::of(&header[..RECORD_HEADER_LEN - 4]);
-        let (own, sum) = Sum::both_then(own, self.sum.then_bytes(header), payload);
-        if own.crc() != crc {
-            return None;
-        }
+    /// Takes in the next record; `None` if it is not sound.
+    fn record(&mut self, read: &mut Read) -> Option<()> {
+        let (record, sum) = Record::decode_with_sum(read, self.sum)?;
         self.sum = sum;
-        let record = Record::decode_payload(kind, flags, body.slice(from..from + len))?;
-        self.take_in(&record).then_some(from + len)
+        self.take_in(&record).then_some(())
     }
 
     fn take_in(&mut self, record: &Record) -> bool {

@@ -97,8 +97,7 @@ pub trait File: Send + Sync + fmt::Debug {
     /// Reads at a place from the medium, past any cache of the system as far as that can be had.
     /// What was written and not synced may not be seen.
     fn read_medium_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize>;
-    /// Says that a range will be read soon, so that the system may begin to fetch it. A hint, and
-    /// nothing follows from it.
+    /// Says that this will be read soon. The system may begin to, or not; nothing is waited for.
     fn read_ahead(&self, offset_bytes: u64, len_bytes: u64) {
         let _ = (offset_bytes, len_bytes);
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::checksum::Sum;
 use crate::engine::Shared;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::queue::{CommitSlot, PutWork, Receipt};
 use crate::record::Put;
 use crate::signal::Slot;
@@ -45,7 +46,8 @@ pub struct PutTransaction {
 impl PutTransaction {
     pub(crate) fn new(engine: Shared) -> PutTransaction {
         let wait = engine.options.put_timeout;
-        PutTransaction { engine, events: Vec::new(), put: Put::default(), wait }
+        let events = engine.put_buffers.empty();
+        PutTransaction { engine, events, put: Put::default(), wait }
     }
 
     /// Adds an event.
@@ -62,24 +64,24 @@ impl PutTransaction {
     /// once. `encode` must only append. Errors as for [`PutTransaction::put`].
     pub fn put_with(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         let start = self.events.len();
-        self.events.extend_from_slice(&[0; 4]);
+        self.events.extend_from_slice(&[0; events::SHORT_HEAD]);
         encode(&mut self.events);
-        let len = self.events.len() - start - 4;
+        let len = self.events.len() - start - events::SHORT_HEAD;
         let most = self.engine.geometry.transaction_bytes_max;
-        if self.len_bytes() > most {
+        if self.len_bytes() - events::SHORT_HEAD + events::head_len(len) > most {
             self.events.truncate(start);
             return Err(self.too_large(len, most));
         }
-        self.events[start..start + 4].copy_from_slice(&(len as u32).to_le_bytes());
+        events::close(&mut self.events, start);
         self.put.count += 1;
         Ok(())
     }
 
     fn too_large(&self, len: usize, most: usize) -> Error {
-        if len + 4 > most {
+        if len + events::head_len(len) > most {
             let text = format!(
                 "an event of {len} bytes is larger than a transaction of this channel may be \
-                 ({most} bytes, 4 of them for its length); cut it, or raise the channel's byte \
+                 ({most} bytes with its length); cut it, or raise the channel's byte \
                  limit (a transaction may have a thirty-second of it, at most 16 MiB)"
             );
             return Error::new(ErrorKind::EventTooLarge, text);
@@ -219,14 +221,15 @@ impl PutTransaction {
     }
 
     /// What stands in line; nothing if there is nothing to commit.
-    fn into_work(self, blocking: bool) -> Option<(PutWork, Arc<CommitSlot>)> {
+    fn into_work(mut self, blocking: bool) -> Option<(PutWork, Arc<CommitSlot>)> {
         let empty =
             self.put.count == 0 && self.put.positions.is_empty() && self.put.producer.is_none();
         if empty {
             return None;
         }
         let sum = Sum::of(&self.events);
-        let put = Put { events: self.events.into(), ..self.put };
+        let events = self.engine.put_buffers.lend(std::mem::take(&mut self.events));
+        let put = Put { events, ..std::mem::take(&mut self.put) };
         let slot: Arc<CommitSlot> = Slot::new();
         let deadline = self.engine.env.clock.monotonic().saturating_add(self.wait);
         let slots = vec![slot.clone()];
@@ -235,6 +238,12 @@ impl PutTransaction {
 
     /// Forgets the events. Dropping does the same.
     pub fn rollback(self) {}
+}
+
+impl Drop for PutTransaction {
+    fn drop(&mut self) {
+        self.engine.put_buffers.give_back(std::mem::take(&mut self.events));
+    }
 }
 
 fn check_key(what: &str, key: &str) -> Result<()> {

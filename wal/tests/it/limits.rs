@@ -304,7 +304,7 @@ fn p9_what_is_too_large_is_refused_before_anything_is_written() {
     while put.put(b"").is_ok() {
         count += 1;
     }
-    assert_eq!(count * 4, most.transaction_bytes);
+    assert_eq!(count * 2, most.transaction_bytes);
     put.commit().expect("room");
     let mut take = channel.take_transaction("main").expect("a take");
     let taken = take.take_many(usize::MAX, usize::MAX).expect("events");
