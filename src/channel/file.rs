@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use wal::{
-    Condition, CursorInfo, Inspection, Loss, LossReason, Role, SegmentInfo, Stats as LogStats,
-    SyncClass,
+    Check, Condition, CursorInfo, Damage, DamageKind, Inspection, Loss, LossReason, Role,
+    SegmentInfo, Stats as LogStats, SyncClass,
 };
 
 use super::{
@@ -111,6 +111,17 @@ impl FileChannel {
     /// [`ErrorKind::Io`].
     pub fn inspect(dir: impl AsRef<Path>) -> Result<Inspection, Error> {
         Inspection::read(dir).map_err(error)
+    }
+
+    /// Reads every block of a channel from outside, also beside its owner; nothing is changed.
+    /// `progress` is told now and then how many bytes are read, and of how many.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Refused`] if there is no channel or a newer version wrote it,
+    /// [`ErrorKind::Io`]. Damage is no error.
+    pub fn check(dir: impl AsRef<Path>, progress: impl FnMut(u64, u64)) -> Result<Check, Error> {
+        Check::read(dir, progress).map_err(error)
     }
 
     /// Whether there is a channel in a directory.

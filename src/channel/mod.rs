@@ -27,8 +27,8 @@ mod memory;
 
 pub use build::build;
 pub use file::{
-    Condition, CursorInfo, FileChannel, FileOptions, FilePut, FileTake, Inspection, LogStats, Loss,
-    LossReason, Role, SegmentInfo, SyncClass,
+    Check, Condition, CursorInfo, Damage, DamageKind, FileChannel, FileOptions, FilePut, FileTake,
+    Inspection, LogStats, Loss, LossReason, Role, SegmentInfo, SyncClass,
 };
 pub use memory::{MemoryChannel, MemoryOptions};
 

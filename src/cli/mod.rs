@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::failure::Failure;
 
 mod bench;
+mod check;
 mod child;
 mod log;
 mod progress;
@@ -20,6 +21,7 @@ mod stat;
 mod take;
 mod torture;
 mod validate;
+mod words;
 
 /// A durable file channel, and the agent around it.
 #[derive(Debug, Parser)]
@@ -40,6 +42,7 @@ enum Command {
     Stat(stat::Stat),
     Bench(bench::Bench),
     BenchChild(bench::BenchChild),
+    Check(check::Check),
     Torture(torture::Torture),
     TortureChild(torture::TortureChild),
 }
@@ -68,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Stat(stat) => stat.execute(),
         Command::Bench(bench) => bench.execute(),
         Command::BenchChild(child) => child.execute(),
+        Command::Check(check) => check.execute(),
         Command::Torture(torture) => torture.execute(),
         Command::TortureChild(child) => child.execute(),
     };

@@ -1,6 +1,5 @@
 //! `forebay stat`: what a file channel holds, seen from outside.
 
-use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Outcome;
+use super::words::{Lines, counted, events, hyphenated, size};
 use crate::channel::{Condition, FileChannel, Inspection, Loss, LossReason, Role};
 use crate::failure::Failure;
 
@@ -207,30 +207,9 @@ fn role(role: Role) -> &'static str {
     }
 }
 
-/// 16 bytes as `8-4-4-4-12` hexadecimal digits.
-fn hyphenated(uuid: &[u8; 16]) -> String {
-    let mut text = String::new();
-    for (at, byte) in uuid.iter().enumerate() {
-        let hyphen = if [4, 6, 8, 10].contains(&at) { "-" } else { "" };
-        text += &format!("{hyphen}{byte:02x}");
-    }
-    text
-}
-
-/// Lines of a name and what is to be said of it, the names in a column of their own.
-struct Lines {
-    text: String,
-}
-
-impl Lines {
-    fn add(&mut self, name: &str, value: impl std::fmt::Display) {
-        writeln!(self.text, "{name:<13}{value}").expect("writing to a string cannot fail");
-    }
-}
-
 /// The figures for people.
 fn describe(directory: &Path, inspection: &Inspection, now_us: i64) -> String {
-    let mut lines = Lines { text: String::new() };
+    let mut lines = Lines::default();
     lines.add("channel", directory.display());
     lines.add("uuid", hyphenated(&inspection.uuid));
     lines.add("owner", owner(inspection, now_us));
@@ -244,7 +223,7 @@ fn describe(directory: &Path, inspection: &Inspection, now_us: i64) -> String {
     lines.add("synced", synced(inspection));
     lines.add("next open", next_open(inspection));
     describe_losses(&mut lines, inspection, now_us);
-    lines.text
+    lines.into_text()
 }
 
 fn owner(inspection: &Inspection, now_us: i64) -> String {
@@ -380,23 +359,6 @@ fn describe_loss(loss: &Loss, noticed: &str) -> String {
     format!("{seqs}: {} ({place}; {noticed})", loss.reason.words())
 }
 
-fn events(count: u64) -> String {
-    counted(count, "event")
-}
-
-fn counted(count: u64, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-/// A number of bytes with the largest unit that leaves a whole one.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
-    match UNITS.iter().find(|(_, shift)| bytes >> shift > 0) {
-        Some((unit, shift)) => format!("{:.1} {unit}", bytes as f64 / (1u64 << shift) as f64),
-        None => format!("{bytes} B"),
-    }
-}
-
 /// A time as people say it: `0.4s`, `3m 20s`, `2d 3h`.
 fn ago(time: Duration) -> String {
     let seconds = time.as_secs();
@@ -413,22 +375,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times_are_short() {
-        let sizes = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 29, "1.5 GiB")];
-        for (bytes, text) in sizes {
-            assert_eq!(size(bytes), text);
-        }
+    fn times_are_short() {
         let times = [(0, "0.0s"), (59, "59.0s"), (200, "3m 20s"), (7260, "2h 1m")];
         for (seconds, text) in times {
             assert_eq!(ago(Duration::from_secs(seconds)), text);
         }
         assert_eq!(ago(Duration::from_secs(183_600)), "2d 3h");
-    }
-
-    #[test]
-    fn a_uuid_has_its_hyphens() {
-        let uuid = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255];
-        assert_eq!(hyphenated(&uuid), "00010203-0405-0607-0809-0a0b0c0d0eff");
     }
 
     #[test]

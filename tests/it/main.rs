@@ -3,6 +3,7 @@
 mod agent;
 mod backlog;
 mod bench;
+mod check;
 mod command;
 mod config;
 mod contract;

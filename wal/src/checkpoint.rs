@@ -87,20 +87,33 @@ impl Checkpoint {
 
 /// Reads both checkpoints; those that are missing or not whole are left out.
 pub(crate) fn read_all(env: &Env, dir: &Path) -> Vec<Checkpoint> {
-    let read = |name: &&str| -> Option<Checkpoint> {
+    names::CHECKPOINTS.iter().filter_map(|name| read(env, dir, name)).collect()
+}
+
+fn read(env: &Env, dir: &Path, name: &str) -> Option<Checkpoint> {
+    let file = env.fs.open(&names::path(dir, name), Mode::Read).ok()?;
+    let len = file.len_bytes().ok()?.min((HEADER_LEN + BODY_BYTES_MAX) as u64);
+    let mut head = vec![0; (len as usize).min(64 << 10)];
+    let got = read_full_at(&*file, &mut head, 0).ok()?;
+    head.truncate(got);
+    // A state is short as a rule; its file is as long as the longest one.
+    Checkpoint::decode(&head).or_else(|| {
+        let mut whole = vec![0; len as usize];
+        let got = read_full_at(&*file, &mut whole, 0).ok()?;
+        Checkpoint::decode(&whole[..got])
+    })
+}
+
+/// Whether something stands in a checkpoint's file and is no whole checkpoint: a torn one, or a
+/// damaged one.
+pub(crate) fn is_bad(env: &Env, dir: &Path, name: &str) -> bool {
+    let written = || -> Option<bool> {
         let file = env.fs.open(&names::path(dir, name), Mode::Read).ok()?;
-        let len = file.len_bytes().ok()?.min((HEADER_LEN + BODY_BYTES_MAX) as u64);
-        let mut head = vec![0; (len as usize).min(64 << 10)];
+        let mut head = [0; HEADER_LEN];
         let got = read_full_at(&*file, &mut head, 0).ok()?;
-        head.truncate(got);
-        // A state is short as a rule; its file is as long as the longest one.
-        Checkpoint::decode(&head).or_else(|| {
-            let mut whole = vec![0; len as usize];
-            let got = read_full_at(&*file, &mut whole, 0).ok()?;
-            Checkpoint::decode(&whole[..got])
-        })
+        Some(head[..got].iter().any(|&byte| byte != 0))
     };
-    names::CHECKPOINTS.iter().filter_map(read).collect()
+    written().unwrap_or(false) && read(env, dir, name).is_none()
 }
 
 /// Writes checkpoints, one file after the other.

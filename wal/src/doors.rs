@@ -8,11 +8,13 @@ use bytes::Bytes;
 use crate::block::{Body, body_is_whole, records};
 use crate::checkpoint::Checkpoint;
 use crate::checksum::Sum;
+use crate::cursor::LiveCursor;
 use crate::format::{BLOCK_HEADER_LEN, BlockHeader, SegmentHeader, SegmentHeaderScan};
 use crate::fs::sim::SimFs;
 use crate::fs::{Fs, Mode};
-use crate::record::Record;
-use crate::state::State;
+use crate::ranges::RangeSet;
+use crate::record::{Put, Record};
+use crate::state::{CursorState, State};
 use crate::wire::Read;
 
 /// What was decoded, encoded again.
@@ -97,6 +99,69 @@ pub fn state(bytes: &[u8]) -> Option<Again> {
 /// A checkpoint.
 pub fn checkpoint(bytes: &[u8]) -> Option<Again> {
     again(bytes, Checkpoint::decode, Checkpoint::encode)
+}
+
+/// The checksum that the log uses.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    Sum::of(bytes).crc()
+}
+
+/// The checksum of two neighbours, whose own are taken first and then joined.
+pub fn checksum_joined(one: &[u8], other: &[u8]) -> u32 {
+    Sum::of(one).then(other, Sum::of(other)).crc()
+}
+
+/// A block with one put of `count` events, which are `events`; as a leader gathers and writes it, but
+/// for the system call.
+pub fn encode_block(count: u32, events: &Bytes) -> [u8; BLOCK_HEADER_LEN] {
+    let put = Put { first_seq: 1, count, events: events.clone(), ..Put::default() };
+    let mut body = Body::default();
+    body.push(&Record::Put(put), Sum::of(events));
+    let next_seq_after = 1 + u64::from(count);
+    let fields = BlockHeader { next_seq_before: 1, next_seq_after, ..BlockHeader::default() };
+    body.complete(fields).encode().0
+}
+
+/// How many records a whole block has that stands at the beginning of the bytes; read as a taker
+/// reads it.
+pub fn decode_block(bytes: &Bytes) -> Option<usize> {
+    let (header, _) = BlockHeader::decode(bytes)?;
+    let end = BLOCK_HEADER_LEN + header.body_len as usize;
+    let body = (end <= bytes.len()).then(|| bytes.slice(BLOCK_HEADER_LEN..end))?;
+    let whole = body_is_whole(&header, &body);
+    records(&header, body).filter(|_| whole).map(|records| records.len())
+}
+
+/// A cursor of a channel that holds so many events, alone.
+#[derive(Debug)]
+pub struct CursorAlone {
+    live: LiveCursor,
+    state: CursorState,
+    next_seq: u64,
+}
+
+impl CursorAlone {
+    /// One that has acknowledged nothing.
+    pub fn new(events: u64) -> CursorAlone {
+        let state = CursorState::default();
+        CursorAlone { live: LiveCursor::new(&state), state, next_seq: 1 + events }
+    }
+
+    /// Reserves so many events for a take, and acknowledges them, or gives them back. How many it
+    /// got.
+    pub fn take(&mut self, events: usize, acknowledges: bool) -> u64 {
+        let mut mine = RangeSet::new();
+        let acked = &self.state.acked;
+        let ranges = self.live.reserve(&mut mine, acked, self.next_seq, events as u64, usize::MAX);
+        let got = mine.len();
+        if acknowledges {
+            ranges.iter().for_each(|range| _ = self.state.acked.insert(*range));
+            self.live.acknowledged(&ranges);
+        } else {
+            self.live.rollback(&mut mine, &self.state.acked);
+        }
+        got
+    }
 }
 
 fn sum_of_events(record: &Record) -> Sum {

@@ -162,42 +162,53 @@ impl Inspection {
     ///
     /// As [`Inspection::read`].
     pub fn read_in(dir: &Path, env: &Env) -> Result<Inspection> {
-        let mut seen_before: Option<Vec<Loss>> = None;
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match look_once(dir, env) {
-                // The owner turned a segment into a spare under our eyes.
-                Err(error) if error.kind() == ErrorKind::Io && tries < TRIES => {}
-                // A log that grows while it is read seems to miss what came between two reads:
-                // what is lost is missing in the next look as well, at the very same place.
-                Ok(found) if tries < TRIES && !is_confirmed(&found, seen_before.as_deref()) => {
-                    seen_before = Some(found.new_losses);
-                }
-                outcome => return outcome,
+        settled(|| look_once(dir, env), |found| &found.new_losses)
+    }
+}
+
+/// Looks until two looks agree about what is missing.
+pub(crate) fn settled<T>(
+    look: impl Fn() -> Result<T>,
+    losses: impl Fn(&T) -> &[Loss],
+) -> Result<T> {
+    let mut seen_before: Option<T> = None;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match look() {
+            // The owner turned a segment into a spare under our eyes.
+            Err(error) if error.kind() == ErrorKind::Io && tries < TRIES => {}
+            // A log that grows while it is read seems to miss what came between two reads: what
+            // is lost is missing in the next look as well, at the very same place.
+            Ok(found)
+                if tries < TRIES
+                    && !is_confirmed(losses(&found), seen_before.as_ref().map(&losses)) =>
+            {
+                seen_before = Some(found);
             }
+            outcome => return outcome,
         }
     }
 }
 
 /// Whether two looks found the same missing.
-fn is_confirmed(found: &Inspection, before: Option<&[Loss]>) -> bool {
+fn is_confirmed(found: &[Loss], before: Option<&[Loss]>) -> bool {
     let places = |losses: &[Loss]| -> Vec<_> {
         let place = |loss: &Loss| (loss.seqs, loss.lsns, loss.segment, loss.offset_bytes);
         losses.iter().map(place).collect()
     };
-    let confirmed = before.is_some_and(|before| places(before) == places(&found.new_losses));
-    found.new_losses.is_empty() || confirmed
+    let confirmed = before.is_some_and(|before| places(before) == places(found));
+    found.is_empty() || confirmed
 }
 
 /// What a channel's directory holds, before the log is read.
-struct Files {
-    entries: Vec<Entry>,
-    known: Vec<Checkpoint>,
-    directory: Directory,
+pub(crate) struct Files {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) known: Vec<Checkpoint>,
+    pub(crate) directory: Directory,
 }
 
-fn find(dir: &Path, env: &Env) -> Result<Files> {
+pub(crate) fn find(dir: &Path, env: &Env) -> Result<Files> {
     let missing = |text: String| Error::new(ErrorKind::NotAChannel, text);
     let entries = match env.fs.list(dir) {
         Ok(entries) => entries,

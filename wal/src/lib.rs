@@ -16,6 +16,7 @@
 //! | what nothing needs any more becomes space | `reclaim.rs`, `segments.rs` |
 //! | now and then the state is written down | `care.rs`, `checkpoint.rs` |
 //! | a restart finds the newest state and reads the log behind it | `open.rs`, `replay/` |
+//! | somebody asks whether every block is as it was written | `check/` |
 //!
 //! # What always holds
 //!
@@ -82,6 +83,7 @@ mod quarantine;
 mod reclaim;
 mod status;
 
+mod check;
 mod directory;
 mod open;
 mod replay;
@@ -94,6 +96,7 @@ mod stats;
 mod sync;
 
 pub use channel::{Channel, CursorStart, Limits};
+pub use check::{Check, Damage, DamageKind};
 pub use env::{Clock, Env, Random};
 pub use error::{Error, ErrorKind, Result};
 pub use inspect::{CursorInfo, Inspection, Role, SegmentInfo};

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use forebay_wal::{Channel, Loss};
+use forebay_wal::{Channel, Damage, Loss};
 
 use crate::lab::{
     ACK, Block, Lab, PUT, ack, blocks, drain, name_of, peek, put, rises, seqs, u64_at,
@@ -89,10 +89,24 @@ impl Filled {
     pub fn verify(&self, what: &str, lab: &Lab, cost: &Cost) {
         let before: BTreeMap<String, Vec<u8>> =
             lab.segments().iter().map(|path| (name_of(path), lab.fs.read_file(path))).collect();
-        let channel = lab.open();
         let needed: BTreeSet<u64> =
             cost.lost.iter().copied().filter(|s| self.is_needed(*s)).collect();
+        let check = lab.check();
+        let told: BTreeSet<u64> = check.damages.iter().flat_map(seqs_of).collect();
+        assert!(cost.lost.is_subset(&told), "{what}: a check finds {:?}", check.damages);
+        // A crash may have come between the loss and the look.
+        let costs = |damage: &Damage| match damage.known {
+            true => seqs_of(damage).filter(|seq| needed.contains(seq)).count() as u64,
+            false => damage.waiting,
+        };
+        let costs: u64 = check.damages.iter().map(costs).sum();
+        assert_eq!(costs, needed.len() as u64, "{what}: a check finds {:?}", check.damages);
+        let channel = lab.open();
         self.check_events(what, &channel, cost);
+        for damage in lab.check().damages {
+            let known = damage.known || seqs_of(&damage).all(|seq| !needed.contains(&seq));
+            assert!(known && damage.waiting == 0, "{what}: not known is {damage:?}");
+        }
         let lost = losses(&channel);
         assert_eq!(named(&lost), needed, "{what}: the ledger names {lost:?}");
         let stats = channel.stats();
@@ -173,6 +187,10 @@ impl Filled {
         assert_eq!(losses(&channel), lost, "{what}: another loss at the third open");
         assert!(peek(&channel, "main").is_empty() && peek(&channel, "second").is_empty());
     }
+}
+
+fn seqs_of(damage: &Damage) -> std::ops::Range<u64> {
+    damage.seqs.start..damage.seqs.end
 }
 
 pub fn losses(channel: &Channel) -> Vec<Loss> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_wal::fs::sim::{SimClock, SimFs, Survive, sim_env};
-use forebay_wal::{Channel, Env, Inspection, Options, Receipt, SyncClass};
+use forebay_wal::{Channel, Check, Env, Inspection, Options, Receipt, SyncClass};
 
 use crate::model::{DIR, event, id_of, options};
 
@@ -53,6 +53,10 @@ impl Lab {
 
     pub fn inspect(&self) -> Inspection {
         Inspection::read_in(Path::new(DIR), &self.env).expect("it can be looked at")
+    }
+
+    pub fn check(&self) -> Check {
+        Check::read_in(Path::new(DIR), &self.env, |_, _| {}).expect("it can be checked")
     }
 
     /// Lets time pass until the log counts as idle, and does what is due then.

@@ -1,17 +1,19 @@
 //! A channel on a simulated disk and the model beside it, which live through a script together.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use forebay_wal::fs::sim::{SimClock, SimFs, SimRandom, Survive};
 use forebay_wal::{
-    Channel, CursorStart, Env, ErrorKind, PutTransaction, Receipt, TakeTransaction, Taken,
+    Channel, Check, CursorStart, Damage, DamageKind, Env, ErrorKind, PutTransaction, Receipt,
+    TakeTransaction, Taken,
 };
 
 use crate::common::{event, known_id, options, sized};
 use crate::lab::Lab;
-use crate::model::{Change, Model, Seen, Verdict};
+use crate::model::{Change, DIR, Model, Seen, Verdict};
 use crate::script::{CURSORS, Class, KEYS, Op, PRODUCERS};
 
 /// In so many pieces may fall what one cursor of the small channel has not acknowledged.
@@ -81,6 +83,8 @@ pub struct Life {
     cut: bool,
     /// Whether a power cut is left as it is.
     holds: bool,
+    /// Whether the disk was damaged on purpose.
+    damaged: bool,
 }
 
 impl Life {
@@ -103,6 +107,7 @@ impl Life {
             failed: false,
             cut: false,
             holds: false,
+            damaged: false,
         }
     }
 
@@ -147,6 +152,7 @@ impl Life {
     /// The disk was damaged on purpose, and that costs these seqs: one loss in the ledger.
     pub fn lose_on_purpose(&mut self, seqs: std::ops::Range<u64>) {
         self.model.lose_on_purpose(seqs);
+        self.damaged = true;
     }
 
     /// Plans a power cut after which the life stands still, for [`Life::after_cut`].
@@ -260,6 +266,7 @@ impl Life {
             return Ok(());
         }
         self.failed = self.faults_until.is_some_and(|until| until >= self.lab.fs.ops());
+        self.check_finds_nothing()?;
         match self.lab.try_open() {
             Err(_) if self.may_fail() => {
                 self.cut |= self.failed && self.class != Class::Commit;
@@ -270,12 +277,30 @@ impl Life {
             Ok(_) if self.lab.fs.is_crashed() => Ok(()),
             Ok(channel) => {
                 self.report.opens += 1;
+                self.check_finds_nothing()?;
                 let seen = look(&channel)?;
                 self.model.opened(&seen, self.cut)?;
                 self.cut = false;
                 self.channel = Some(channel);
                 Ok(())
             }
+        }
+    }
+
+    /// A disk that nothing but power cuts and failures have touched is not damaged. What a weaker
+    /// class had acknowledged and not synced may be gone.
+    fn check_finds_nothing(&self) -> Verdict<()> {
+        let check = match Check::read_in(Path::new(DIR), &self.lab.copy().env, |_, _| {}) {
+            // The power went before the channel was made.
+            Err(error) if error.kind() == ErrorKind::NotAChannel => return Ok(()),
+            Err(error) => return Err(format!("it cannot be checked: {error}")),
+            Ok(check) => check,
+        };
+        let is_finding =
+            |damage: &&Damage| self.class == Class::Commit || damage.kind != DamageKind::Unsynced;
+        match check.damages.iter().find(is_finding).filter(|_| !self.damaged) {
+            Some(damage) => Err(format!("a check finds {damage:?} (P6)")),
+            None => Ok(()),
         }
     }
 

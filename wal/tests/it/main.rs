@@ -1,6 +1,7 @@
 //! The log from outside: one test binary, a module a theme.
 
 mod any_directory;
+mod check;
 mod classes;
 mod corpora;
 mod crash;
