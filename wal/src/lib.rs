@@ -57,6 +57,7 @@ mod format;
 mod record;
 mod wire;
 
+mod admission;
 mod again;
 mod log;
 mod roll;

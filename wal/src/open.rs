@@ -269,7 +269,10 @@ fn build(
 ) -> Result<Engine> {
     let start = Beginning::find(&env, dir, &recovered, segments, &geometry)?;
     let Beginning { log_file, active, offset, segments, fresh } = start;
-    let state = recovered.state;
+    let mut state = recovered.state;
+    if fresh && let Some((id, end)) = recovered.tail {
+        state.prev_end = (id, end, recovered.prev_crc);
+    }
     let mut log = Log {
         uuid: state.uuid,
         class: options.sync,
