@@ -21,6 +21,7 @@ use crate::options::{
 use crate::quarantine;
 use crate::queue::Queue;
 use crate::ranges::RangeSet;
+use crate::read_ahead::ReadAhead;
 use crate::reclaim::{remove_checkpoints, remove_temporaries};
 use crate::record::{CursorChange, Record};
 use crate::replay::{Recovered, replay};
@@ -308,6 +309,7 @@ fn build(
         tail: Mutex::new(tail),
         put_buffers: Buffers::new(PUT_BUFFERS_KEPT, BUFFER_BYTES_MAX),
         read_buffers: Buffers::new(READ_BUFFERS_KEPT, BUFFER_BYTES_MAX),
+        read_ahead: ReadAhead::default(),
         care: Mutex::new(Care {
             checkpoints: None,
             status: None,
