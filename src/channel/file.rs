@@ -34,6 +34,8 @@ pub struct FileOptions {
     pub put_timeout: Duration,
     /// What an acknowledgement waits for.
     pub sync: SyncClass,
+    /// Whether the log is written past the system's cache, where the file system allows that.
+    pub direct: bool,
     /// The cursors that are made with the channel; `main` if none is named.
     pub cursors: Vec<String>,
 }
@@ -45,6 +47,7 @@ impl Default for FileOptions {
             events_max: None,
             put_timeout: Duration::from_secs(3),
             sync: SyncClass::Commit,
+            direct: false,
             cursors: Vec::new(),
         }
     }
@@ -52,7 +55,8 @@ impl Default for FileOptions {
 
 impl FileOptions {
     fn to_log(&self) -> wal::Options {
-        let mut options = wal::Options::new().put_timeout(self.put_timeout).sync(self.sync);
+        let mut options =
+            wal::Options::new().put_timeout(self.put_timeout).sync(self.sync).direct(self.direct);
         if let Some(bytes) = self.bytes_max {
             options = options.bytes_max(bytes);
         }

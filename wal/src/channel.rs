@@ -82,7 +82,8 @@ impl Channel {
     /// `Invalid` for options that cannot be, `Io` if the directory cannot be read and written.
     /// Whatever else stands in the directory, it opens.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Channel> {
-        Channel::open_in(dir.as_ref(), options, Env::os())
+        let env = if options.direct { Env::os_direct() } else { Env::os() };
+        Channel::open_in(dir.as_ref(), options, env)
     }
 
     /// The same in a world of one's own, a simulated one for instance.

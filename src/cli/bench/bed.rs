@@ -36,6 +36,7 @@ pub(super) fn open(
         events_max: Some(events_max),
         put_timeout: PUT_TIMEOUT,
         sync: load.sync,
+        direct: load.direct,
         cursors: Vec::new(),
     };
     FileChannel::open(path, options).map_err(|error| {

@@ -82,7 +82,15 @@ mod tests {
         let home = tempfile::tempdir().expect("a temporary directory");
         let dir = home.path().join("c");
         let sync = SyncClass::Os;
-        let load = Load { size: 512, batch: 10, producers: 1, in_flight: 1, consumers: 1, sync };
+        let load = Load {
+            size: 512,
+            batch: 10,
+            producers: 1,
+            in_flight: 1,
+            consumers: 1,
+            sync,
+            direct: false,
+        };
         let channel = bed::open(&dir, &load, 1 << 20, 0).expect("it opens");
         assert_eq!(read_sealed(&dir).expect("it can be read"), 0);
         let events = Events::new(&load, &channel).expect("they fit");

@@ -30,6 +30,8 @@ pub(super) struct Load {
     pub in_flight: usize,
     pub consumers: usize,
     pub sync: SyncClass,
+    /// Whether the channel writes past the system's cache.
+    pub direct: bool,
 }
 
 impl Load {
@@ -120,7 +122,7 @@ mod tests {
 
     fn load(size: usize, batch: usize) -> Load {
         let sync = SyncClass::Commit;
-        Load { size, batch, producers: 1, in_flight: 1, consumers: 0, sync }
+        Load { size, batch, producers: 1, in_flight: 1, consumers: 0, sync, direct: false }
     }
 
     #[test]
