@@ -32,5 +32,6 @@ fn file_options(settings: &FileSettings) -> Result<FileOptions, Error> {
         sync,
         direct: settings.direct,
         cursors: settings.cursors.clone(),
+        ..defaults
     })
 }

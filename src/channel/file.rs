@@ -36,6 +36,8 @@ pub struct FileOptions {
     pub sync: SyncClass,
     /// Whether the log is written past the system's cache, where the file system allows that.
     pub direct: bool,
+    /// How much log there is between two checkpoints at least. Nothing: 8 MiB.
+    pub checkpoint_bytes: Option<u64>,
     /// The cursors that are made with the channel; `main` if none is named.
     pub cursors: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Default for FileOptions {
             put_timeout: Duration::from_secs(3),
             sync: SyncClass::Commit,
             direct: false,
+            checkpoint_bytes: None,
             cursors: Vec::new(),
         }
     }
@@ -59,6 +62,9 @@ impl FileOptions {
             wal::Options::new().put_timeout(self.put_timeout).sync(self.sync).direct(self.direct);
         if let Some(bytes) = self.bytes_max {
             options = options.bytes_max(bytes);
+        }
+        if let Some(bytes) = self.checkpoint_bytes {
+            options = options.checkpoint_bytes(bytes);
         }
         if let Some(events) = self.events_max {
             options = options.events_max(events);

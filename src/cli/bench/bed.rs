@@ -37,6 +37,7 @@ pub(super) fn open(
         put_timeout: PUT_TIMEOUT,
         sync: load.sync,
         direct: load.direct,
+        checkpoint_bytes: load.few_checkpoints.then_some(u64::MAX),
         cursors: Vec::new(),
     };
     FileChannel::open(path, options).map_err(|error| {

@@ -148,6 +148,7 @@ mod tests {
             consumers,
             sync: SyncClass::Commit,
             direct: false,
+            few_checkpoints: false,
         };
         assert_eq!(events_max(&load(1, 1, 1)), 64);
         assert_eq!(events_max(&load(100, 1, 1)), 6400);

@@ -91,6 +91,7 @@ impl Work {
             consumers: 1,
             sync,
             direct: false,
+            few_checkpoints: false,
         };
         let channel = bed::open(dir, &load, self.bytes_max, 0)?;
         let events = match self.what {

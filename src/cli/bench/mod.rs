@@ -106,6 +106,9 @@ pub(super) struct Bench {
     /// Let the channel write past the system's cache; the floor goes through it
     #[arg(long)]
     direct: bool,
+    /// Let the channel write one checkpoint in two segments, to see what more of them cost
+    #[arg(long)]
+    few_checkpoints: bool,
     /// What is measured, several with commas [default: put,open,take, or both with --consumers]
     #[arg(long, value_name = "PHASE", value_delimiter = ',')]
     phase: Vec<Phase>,
@@ -216,6 +219,7 @@ impl Plan {
             consumers: options.consumers.max(usize::from(takes)),
             sync,
             direct: options.direct,
+            few_checkpoints: options.few_checkpoints,
         };
         let plan = Plan {
             load,
