@@ -59,7 +59,7 @@ pub(crate) struct Engine {
 }
 
 /// What the tending thread remembers between two rounds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Care {
     /// Without them, for whatever reason, opening takes longer and nothing else changes.
     pub(crate) checkpoints: Option<Checkpoints>,
