@@ -24,6 +24,8 @@ mod sim_damage;
 mod sim_disk;
 mod stale;
 mod story;
+
 mod threads;
+mod together;
 mod verdicts;
 mod worlds;
