@@ -4,17 +4,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_wal::ErrorKind;
 use forebay_wal::fs::sim::Fault;
+use forebay_wal::{ErrorKind, Options};
 use shuttle::thread::{self, JoinHandle};
 
 use super::explore::{below, explore, limits_pass};
 use super::roles::{Way, checkpointer, events_of, join, putter, taker};
-use super::situations::{Passing, all_at_work, fail_once, full, give_way, large, options};
+use super::situations::{PATIENT, Passing, all_at_work, fail_once, full, give_way, large, options};
 use super::world::{Disk, PUTTER, World};
 
 /// More threads than it takes for a crowd.
 const MANY: u64 = 10;
+/// How many large events each of a few putters puts.
+const PUTS: u64 = 8;
 
 fn world(disk: &Disk, events: u64, cursors: u64) -> World {
     World::at(disk, events, cursors, Arc::new(Passing::default()))
@@ -192,6 +194,34 @@ fn p4_p9_a_crowd_and_a_snapshot_stand_in_line_for_a_full_channel() {
         join(takers);
         join([checkpointer]);
         world.went(&[ErrorKind::Closed]);
+        world.check_after_power_cut(&["main"]);
+    });
+}
+
+#[test]
+fn p1_p6_the_log_goes_on_in_spares_that_are_being_written_ahead() {
+    let disk = Disk::empty(Options::new().bytes_max(1 << 20).put_timeout(PATIENT).cursor("main"));
+    explore(move || {
+        limits_pass(20);
+        let world = world(&disk, 3 * PUTS, 1);
+        let putters = [1, 2, 3].map(|number| {
+            let world = world.clone();
+            thread::spawn(move || {
+                // A segment holds a few of them.
+                for id in (0..PUTS).map(|event| large(number * PUTTER + event)) {
+                    let outcome = world.transaction(&[id]).commit();
+                    world.note_put(&[id], outcome);
+                }
+            })
+        });
+        let taker = taker(&world, "main", 9, Way::Thread);
+        join(putters);
+        world.wait_until_all_is_taken();
+        world.channel.close();
+        join([taker]);
+        world.went(&[ErrorKind::Closed]);
+        let stats = world.channel.stats();
+        assert!(stats.losses == 0 && stats.poisoned == 0, "{stats:?}");
         world.check_after_power_cut(&["main"]);
     });
 }
