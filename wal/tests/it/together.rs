@@ -1,8 +1,11 @@
 //! Commits that meet in one group: the log's own thread is held at a place, until all stand in line.
 
+use std::future::Future;
 use std::path::Path;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -145,4 +148,32 @@ fn p3_a_leader_waits_for_nobody_on_a_clock_that_stands_still() {
         outcome(commit).expect("a commit");
     }
     assert_eq!(drain(&channel, "main").iter().map(|(_, id)| *id).collect::<Vec<_>>(), [0, 1, 2, 3]);
+}
+
+/// Takes, the moment it hears of a commit, what it finds.
+#[derive(Debug)]
+struct Looks {
+    channel: Channel,
+    found: mpsc::Sender<usize>,
+}
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        let mut take = self.channel.take_transaction("main").expect("a take");
+        let taken = take.take_many(10, usize::MAX).expect("events");
+        // Whoever listens does so until it hears of the first one.
+        let _ = self.found.send(taken.len());
+    }
+}
+
+#[test]
+fn p5_whoever_hears_of_a_commit_finds_its_events() {
+    let (channel, clock) = open(Options::new().cursor("main"));
+    let (found, hear) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Looks { channel: channel.clone(), found }));
+    let mut commit = pin!(clock.hold(&channel, 1));
+    let mut context = Context::from_waker(&waker);
+    assert!(commit.as_mut().poll(&mut context).is_pending(), "it is being written");
+    clock.let_go();
+    assert_eq!(hear.recv_timeout(DEADLINE).expect("it is told"), 1);
 }
