@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use forebay_wal::fs::sim::Fault;
+use forebay_wal::fs::sim::{Call, Fault};
 use forebay_wal::{ErrorKind, Options};
 use shuttle::thread::{self, JoinHandle};
 
@@ -194,6 +194,34 @@ fn p4_p9_a_crowd_and_a_snapshot_stand_in_line_for_a_full_channel() {
         join(takers);
         join([checkpointer]);
         world.went(&[ErrorKind::Closed]);
+        world.check_after_power_cut(&["main"]);
+    });
+}
+
+#[test]
+fn p6_p10_a_segment_in_which_the_log_could_not_begin_is_not_missed_after_the_disk_is_gone() {
+    let options = Options::new().bytes_max(1 << 20).put_timeout(PATIENT);
+    let disk = Disk::empty(options.cursor("main"));
+    explore(move || {
+        limits_pass(20);
+        let world = world(&disk, 0, 0);
+        // The seal of a roll may go well, and nothing after it.
+        world.fs.fail_nth_and_later(Call::SyncData, below(250), Fault::SyncFails);
+        let putters = [1, 2].map(|number| {
+            let world = world.clone();
+            thread::spawn(move || {
+                for id in (0..10 * PUTS).map(|event| large(number * PUTTER + event)) {
+                    let outcome = world.transaction(&[id]).commit();
+                    world.note_put(&[id], outcome);
+                }
+            })
+        });
+        let taker = taker(&world, "main", 30, Way::Thread);
+        give_way(below(6000));
+        world.channel.close();
+        join(putters);
+        join([taker]);
+        world.went(&[ErrorKind::Closed, ErrorKind::Failed, ErrorKind::InDoubt]);
         world.check_after_power_cut(&["main"]);
     });
 }
