@@ -150,6 +150,8 @@ impl Segments {
         self.free.extend(self.spares.drain(..at));
         let spare = self.spares.pop_front();
         self.beginning = spare.as_ref().map(|spare| spare.id);
+        // Zeroes would land on what the log writes there.
+        assert!(self.beginning.is_none() || self.beginning != self.ahead);
         spare
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use forebay_proof::model::sized;
 use forebay_wal::fs::sim::{Call, Fault};
 use forebay_wal::{ErrorKind, Options};
 use shuttle::thread::{self, JoinHandle};
@@ -16,7 +17,7 @@ use super::world::{Disk, PUTTER, World};
 /// More threads than it takes for a crowd.
 const MANY: u64 = 10;
 /// How many large events each of a few putters puts.
-const PUTS: u64 = 8;
+const PUTS: u64 = 80;
 
 fn world(disk: &Disk, events: u64, cursors: u64) -> World {
     World::at(disk, events, cursors, Arc::new(Passing::default()))
@@ -28,6 +29,11 @@ fn crowd(world: &World, each: u64) -> Vec<JoinHandle<()>> {
     let mut threads = vec![putter(world, MANY, MANY, Way::Several)];
     threads.extend((0..MANY).map(|number| putter(world, number, each, Way::Thread)));
     threads
+}
+
+/// The id of an event that takes a quarter of a segment.
+fn largest(number: u64) -> u64 {
+    sized(number, 25_000)
 }
 
 fn events_of_crowd(each: u64) -> u64 {
@@ -210,7 +216,7 @@ fn p6_p10_a_segment_in_which_the_log_could_not_begin_is_not_missed_after_the_dis
         let putters = [1, 2].map(|number| {
             let world = world.clone();
             thread::spawn(move || {
-                for id in (0..10 * PUTS).map(|event| large(number * PUTTER + event)) {
+                for id in (0..PUTS).map(|event| large(number * PUTTER + event)) {
                     let outcome = world.transaction(&[id]).commit();
                     world.note_put(&[id], outcome);
                 }
@@ -230,13 +236,13 @@ fn p6_p10_a_segment_in_which_the_log_could_not_begin_is_not_missed_after_the_dis
 fn p1_p6_the_log_goes_on_in_spares_that_are_being_written_ahead() {
     let disk = Disk::empty(Options::new().bytes_max(1 << 20).put_timeout(PATIENT).cursor("main"));
     explore(move || {
-        limits_pass(20);
-        let world = world(&disk, 3 * PUTS, 1);
+        limits_pass(300);
+        let world = world(&disk, 3 * 16, 1);
         let putters = [1, 2, 3].map(|number| {
             let world = world.clone();
             thread::spawn(move || {
-                // A segment holds a few of them.
-                for id in (0..PUTS).map(|event| large(number * PUTTER + event)) {
+                // A segment holds three of them, so that it often has to be another one.
+                for id in (0..16).map(|event| largest(number * PUTTER + event)) {
                     let outcome = world.transaction(&[id]).commit();
                     world.note_put(&[id], outcome);
                 }
