@@ -142,7 +142,8 @@ impl Engine {
         }
         // Commits wait for the same disk.
         let now = self.env.clock.monotonic();
-        let recently = care.checkpoint_synced.is_some_and(|at| now - at < CHECKPOINT_SYNC_EVERY);
+        let recently =
+            care.checkpoint_synced.is_some_and(|at| now.saturating_sub(at) < CHECKPOINT_SYNC_EVERY);
         if outcome.is_ok() && (idle || !recently) {
             outcome = checkpoints.sync().map(|synced| {
                 if synced {

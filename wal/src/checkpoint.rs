@@ -164,6 +164,8 @@ impl Checkpoints {
             .filter(|bytes| bytes.len() as u64 <= self.len_bytes)
             .ok_or_else(|| io::Error::other("the state is larger than a checkpoint may be"))?;
         let file = &self.files[(checkpoint.number % 2) as usize];
+        // If this fails, what stands there is no checkpoint, and the other one stays.
+        self.unsynced = false;
         write_all_at(&**file, &mut [IoSlice::new(&bytes)], 0)?;
         // The same file again, until it is synced.
         self.next = checkpoint.number + 2;
@@ -219,4 +221,45 @@ fn open_one(env: &Env, path: &Path, len_bytes: u64, made: &mut bool) -> io::Resu
         }
     }
     Ok(file)
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::format::Uuid;
+    use crate::fs::sim::{Fault, Survive, sim_env};
+
+    #[test]
+    fn p11_after_a_failed_write_the_other_checkpoint_is_the_whole_one_and_stays() {
+        for seed in 0..20 {
+            let (env, fs, _) = sim_env(seed);
+            let dir = Path::new("/channel");
+            env.fs.create_dir(dir).expect("a directory");
+            let mut both = Checkpoints::open(&env, dir, 64 << 10, &[]).expect("files");
+            let write = |both: &mut Checkpoints| {
+                let number = both.next_number();
+                let mut state = State::new(Uuid::default(), 1 << 20);
+                // Of several sectors, so that it can be torn.
+                state.positions.insert("key".to_owned(), vec![number as u8; 30_000].into());
+                both.write(&Checkpoint {
+                    number,
+                    segment: 1,
+                    offset_bytes: 4096,
+                    prev_crc: 0,
+                    state,
+                })
+            };
+            write(&mut both).expect("the first one");
+            assert!(both.sync().expect("it is synced"));
+            write(&mut both).expect("one that is not synced");
+            fs.fail_at(fs.ops(), Fault::ShortWrite);
+            fs.fail_at(fs.ops() + 1, Fault::Eio);
+            write(&mut both).expect_err("it is cut off");
+            let _ = both.sync();
+            write(&mut both).expect("one that is not synced");
+            let fs = fs.crash(Survive::Seed(seed));
+            let env = Env { fs: Arc::new(fs), ..env };
+            assert!(!read_all(&env, dir).is_empty(), "seed {seed}: both are torn");
+        }
+    }
 }

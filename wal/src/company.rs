@@ -15,6 +15,8 @@ use crate::sync::{Ordering, lock, yield_now};
 const ENOUGH_BYTES: u64 = 512 << 10;
 /// After waits in vain so many groups, at most, go without one: two to this.
 const SKIPPED_MOST_LOG2: u32 = 6;
+/// A clock that shows the same so many times in a row stands still, and a wait by it would not end.
+const LOOKS_MOST: u32 = 1000;
 
 /// What is known of those who commit.
 #[derive(Debug, Default)]
@@ -81,11 +83,14 @@ impl Engine {
         let before = lock(&self.queue).in_line();
         // To sleep and be woken would take longer than most of these waits.
         let (mut members, mut last_came) = (before, log.company.since);
+        let (mut looked, mut stood) = (log.company.since, 0);
         while members < expected {
             let (now, came) = (self.env.clock.monotonic(), self.in_line.load(Ordering::Acquire));
+            stood = if now == looked { stood + 1 } else { 0 };
+            looked = now;
             if came != members {
                 (members, last_came) = (came, now);
-            } else if now >= log.company.until(members, last_came) {
+            } else if now >= log.company.until(members, last_came) || stood == LOOKS_MOST {
                 break;
             }
             yield_now();

@@ -280,16 +280,16 @@ impl Engine {
         if state.events_max == 0 {
             return u64::MAX;
         }
-        let acked = |id: u32| -> u64 {
+        let waiting = |(id, cursor): (&u32, &CursorState)| {
             let acks = group.controls.iter().filter_map(|work| match &work.record {
                 // One with a state may still be refused.
-                Record::Ack(ack) if ack.cursor == id && ack.state.is_none() => Some(&ack.ranges),
+                Record::Ack(ack) if ack.cursor == *id && ack.state.is_none() => Some(&ack.ranges),
                 _ => None,
             });
-            acks.flatten().map(|range| range.len()).sum()
-        };
-        let waiting = |(id, cursor): (&u32, &CursorState)| {
-            cursor.pending(state.next_seq).saturating_sub(acked(*id))
+            // What was dropped while the take was open does not wait any more.
+            let new = acks.flatten().flat_map(|range| cursor.acked.missing_in(*range));
+            let acked: u64 = new.map(|range| range.len()).sum();
+            cursor.pending(state.next_seq).saturating_sub(acked)
         };
         let most = state.cursors.iter().map(waiting).max();
         state.events_max.saturating_sub(most.unwrap_or_else(|| state.pending()))

@@ -19,6 +19,9 @@ pub(crate) struct Segments {
     pub(crate) spares: VecDeque<Segment>,
     /// No synced State lists them any more: to be made spares of, or removed.
     pub(crate) free: Vec<Segment>,
+    /// The log could not begin in them. A seal names the first: as long as no State behind it is
+    /// synced, an open that did not find it would call it missing.
+    pub(crate) abandoned: Vec<Segment>,
     /// The spare that zeroes are being written to right now, outside the lock.
     pub(crate) ahead: Option<u64>,
     /// How many are being made or recycled right now, outside the lock.
@@ -44,7 +47,7 @@ impl Segments {
 
     /// The bytes of all segment files, those being made and the one that begins included.
     pub(crate) fn bytes(&self, geometry: &Geometry) -> u64 {
-        let all = self.live.values().chain(&self.spares).chain(&self.free);
+        let all = self.live.values().chain(&self.spares).chain(&self.free).chain(&self.abandoned);
         all.map(|segment| segment.len_bytes).sum::<u64>()
             + (self.making as u64 + u64::from(self.beginning.is_some())) * geometry.segment_bytes
     }
@@ -147,18 +150,21 @@ impl Segments {
         self.free.extend(self.spares.drain(..at));
         let spare = self.spares.pop_front();
         self.beginning = spare.as_ref().map(|spare| spare.id);
+        // Zeroes would land on what the log writes there.
+        assert!(self.beginning.is_none() || self.beginning != self.ahead);
         spare
     }
 
-    /// The log goes on in it.
+    /// The log goes on in it: its State is synced.
     pub(crate) fn enter(&mut self, segment: Segment) {
         self.beginning = None;
+        self.free.append(&mut self.abandoned);
         self.live.insert(segment.id, segment);
     }
 
     /// The log could not begin in it.
     pub(crate) fn abandon(&mut self, segment: Segment) {
         self.beginning = None;
-        self.free.push(Segment { poisoned: true, ..segment });
+        self.abandoned.push(Segment { poisoned: true, ..segment });
     }
 }

@@ -194,7 +194,7 @@ impl Stats {
                 .iter()
                 .filter(|spare| spare.is_written())
                 .count(),
-            segments_free: segments.free.len(),
+            segments_free: segments.free.len() + segments.abandoned.len(),
             segments_making: segments.making,
             segment_bytes: engine.geometry.segment_bytes,
             cursors: cursors.collect(),

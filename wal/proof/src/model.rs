@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-pub use crate::common::{DIR, Dice, event, id_of, options};
+pub use crate::common::{DIR, Dice, event, id_of, options, sized};
 
 /// What one commit changes, whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]

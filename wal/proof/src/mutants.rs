@@ -8,6 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+mod list;
+
+pub use list::MUTANTS;
+
 /// A way to break the engine.
 #[derive(Debug, Clone, Copy)]
 pub struct Mutant {
@@ -16,196 +20,34 @@ pub struct Mutant {
     pub what: &'static str,
     /// The edits: file, text that stands there once, text in its place.
     pub edits: &'static [(&'static str, &'static str, &'static str)],
-    /// Tests that must turn red.
+    /// Tests that must turn red, all of one suite.
+    pub suite: Suite,
     pub killers: &'static [&'static str],
+}
+
+/// Which tests of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suite {
+    /// Those inside of the sources.
+    Units,
+    /// Those from outside.
+    It,
+    /// Schedules, chosen at random.
+    Schedules,
+}
+
+impl Suite {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Suite::Units => &["--lib"],
+            Suite::It => &["--test", "it"],
+            Suite::Schedules => &["--features", "shuttle", "--test", "schedules"],
+        }
+    }
 }
 
 /// After so long a test run counts as hung, which is red too.
 const RUN_MAX: Duration = Duration::from_secs(600);
-
-/// The mutants, those of the gate first.
-pub const MUTANTS: &[Mutant] = &[
-    Mutant {
-        name: "skip-directory-sync",
-        what: "a new or recycled segment is used without a sync of the directory",
-        edits: &[
-            (
-                "wal/src/segment.rs",
-                "        env.fs.sync_dir(dir)?;\n        Ok(file)",
-                "        Ok(file)",
-            ),
-            (
-                "wal/src/segment.rs",
-                "    env.fs.sync_dir(dir)?;\n    spare.file = Some(file);",
-                "    spare.file = Some(file);",
-            ),
-        ],
-        killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
-    },
-    Mutant {
-        name: "publish-before-sync",
-        what: "takers see a put before its block is written and synced",
-        edits: &[
-            (
-                "wal/src/group_commit.rs",
-                "        if let Err(error) = self.append(log, &body, next_seq) {",
-                "        self.publish(&group, &puts);\n        if let Err(error) = self.append(log, &body, next_seq) {",
-            ),
-            (
-                "wal/src/group_commit.rs",
-                "        self.publish(&group, &puts);\n        self.acknowledge(&group, &puts);",
-                "        self.acknowledge(&group, &puts);",
-            ),
-        ],
-        killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
-    },
-    Mutant {
-        name: "forget-the-salt",
-        what: "a block of the right segment id and place is believed whatever its salt",
-        edits: &[(
-            "wal/src/block.rs",
-            "    if (header.segment, header.salt) != (owner.segment, owner.salt) {",
-            "    if header.segment != owner.segment {",
-        )],
-        killers: &[
-            "stale::p2_blocks_of_another_channel_in_the_same_place_are_not_taken_for_this_ones",
-        ],
-    },
-    Mutant {
-        name: "retry-failed-sync",
-        what: "a sync that failed is called again on the same file, and believed",
-        edits: &[(
-            "wal/src/log.rs",
-            "        if sync {\n            self.file.sync_data()?;",
-            "        if sync {\n            self.file.sync_data().or_else(|_| self.file.sync_data())?;",
-        )],
-        killers: &["flume_probes::p10_no_file_is_touched_again_after_its_sync_failed"],
-    },
-    Mutant {
-        name: "acknowledge-before-write",
-        what: "commits are answered before their block is written",
-        edits: &[
-            (
-                "wal/src/group_commit.rs",
-                "        if let Err(error) = self.append(log, &body, next_seq) {",
-                "        self.acknowledge(&group, &puts);\n        if let Err(error) = self.append(log, &body, next_seq) {",
-            ),
-            (
-                "wal/src/group_commit.rs",
-                "            for slot in group.slots() {\n                slot.complete(Err(error.again()));\n            }\n            return Err(error);",
-                "            return Err(error);",
-            ),
-        ],
-        killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
-    },
-    Mutant {
-        name: "reclaim-one-early",
-        what: "the oldest segment is given up although some cursor still needs its last event",
-        edits: &[(
-            "wal/src/roll.rs",
-            "            || state.needs(held)",
-            "            || state.needs(SeqRange::new(held.start, held.end.max(held.start + 1) - 1))",
-        )],
-        killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
-    },
-    Mutant {
-        name: "drop-ack-range-end",
-        what: "the last seq of an acknowledged range is forgotten in the log",
-        edits: &[(
-            "wal/src/record.rs",
-            "        out.put_u64(range.end);",
-            "        out.put_u64(range.end - u64::from(range.len() > 1));",
-        )],
-        killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
-    },
-    Mutant {
-        name: "trust-bad-checkpoint",
-        what: "a checkpoint whose checksum is bad is believed if it can be decoded",
-        edits: &[(
-            "wal/src/checkpoint.rs",
-            "        if crc(body) != body_crc {",
-            "        if crc(body) != body_crc && body.is_empty() {",
-        )],
-        killers: &["evidence::p6_p11_a_checkpoint_with_any_flipped_bit_is_as_none"],
-    },
-    Mutant {
-        name: "ignore-short-write",
-        what: "a write that the system cut short counts as done",
-        edits: &[(
-            "wal/src/fs/mod.rs",
-            "                IoSlice::advance_slices(&mut rest, n);",
-            "                IoSlice::advance_slices(&mut rest, n);\n                if rest.len() <= BUFS_MAX {\n                    return Ok(());\n                }",
-        )],
-        killers: &["failures::p10_one_short_write_loses_nothing"],
-    },
-    Mutant {
-        name: "reuse-a-seq",
-        what: "an open hands out the seqs again that a weaker class may have handed out before",
-        edits: &[(
-            "wal/src/open.rs",
-            "    if state.seq_reserved > state.next_seq {",
-            "    if state.seq_reserved > state.next_seq && state.seq_reserved == 0 {",
-        )],
-        killers: &["classes::p2_p3_p4_a_power_cut_takes_what_was_not_synced_and_nothing_else"],
-    },
-    Mutant {
-        name: "keep-generation",
-        what: "an open goes on in the old generation, so that old blocks behind a cut are not void",
-        edits: &[("wal/src/open.rs", "    log.new_generation();\n", "")],
-        killers: &["stale::p2_p4_what_was_cut_off_does_not_come_back_behind_what_is_put_later"],
-    },
-    // Further ones, beside those of the gate.
-    Mutant {
-        name: "skip-sync",
-        what: "commits are acknowledged without a sync",
-        edits: &[(
-            "wal/src/log.rs",
-            "        if sync {\n            self.file.sync_data()?;",
-            "        if sync {",
-        )],
-        killers: &["crash::p1_p2_p4_what_was_acknowledged_is_there_after_any_power_cut"],
-    },
-    Mutant {
-        name: "believe-the-cache",
-        what: "what stands above W is believed from the cache at open",
-        edits: &[(
-            "wal/src/replay/walk.rs",
-            "        Ok(!self.writable || found.header.records == 0",
-            "        Ok(self.writable || found.header.records == 0",
-        )],
-        killers: &[],
-    },
-    Mutant {
-        name: "no-void-rule",
-        what: "blocks of an ended generation are taken in",
-        edits: &[(
-            "wal/src/replay/mod.rs",
-            "        later.into_iter().any(|(_, &first)| first < lsn)",
-            "        later.into_iter().any(|(_, &first)| first == 0 && first < lsn)",
-        )],
-        killers: &[],
-    },
-    Mutant {
-        name: "keep-the-salt",
-        what: "a recycled segment keeps the salt of its earlier lap",
-        edits: &[(
-            "wal/src/segment.rs",
-            "    old: &mut Segment,\n) -> io::Result<Segment> {\n    let salt = env.random_u64();",
-            "    old: &mut Segment,\n) -> io::Result<Segment> {\n    let salt = old.salt;",
-        )],
-        killers: &["crash::p6_every_lap_of_a_segment_has_a_salt_of_its_own"],
-    },
-    Mutant {
-        name: "recycle-before-state",
-        what: "a segment is recycled before the State that leaves it out is synced",
-        edits: &[(
-            "wal/src/roll.rs",
-            "        if let Err(error) = log.append(&self.env, &body, log.next_seq, true) {",
-            "        if let Err(error) = log.append(&self.env, &body, log.next_seq, false) {",
-        )],
-        killers: &[],
-    },
-];
 
 /// What came of one mutant.
 #[derive(Debug)]
@@ -284,12 +126,12 @@ pub fn try_one(mutant: &Mutant, work: &Path, all: bool) -> io::Result<Verdict> {
     fs::create_dir_all(&tree)?;
     copy_tree(&tree)?;
     apply(&tree, mutant)?;
-    let mut build = cargo(&tree, work);
+    let mut build = cargo(&tree, work, mutant.suite);
     if !build.arg("--no-run").status()?.success() {
         return Err(io::Error::other(format!("{} does not compile", mutant.name)));
     }
     let output = work.join("output");
-    let mut command = cargo(&tree, work);
+    let mut command = cargo(&tree, work, mutant.suite);
     command.arg("--").stdout(fs::File::create(&output)?);
     if !all {
         command.arg("--exact").args(mutant.killers);
@@ -301,10 +143,11 @@ pub fn try_one(mutant: &Mutant, work: &Path, all: bool) -> io::Result<Verdict> {
     Ok(Verdict { name: mutant.name, red, green, hung, took: started.elapsed() })
 }
 
-fn cargo(tree: &Path, work: &Path) -> Command {
+fn cargo(tree: &Path, work: &Path, suite: Suite) -> Command {
     let mut command = Command::new(env!("CARGO"));
     command
-        .args(["test", "--quiet", "-p", "forebay-wal", "--test", "it"])
+        .args(["test", "--quiet", "-p", "forebay-wal"])
+        .args(suite.arguments())
         .current_dir(tree)
         .env("CARGO_TARGET_DIR", work.join("target"))
         .env("RUST_BACKTRACE", "0")

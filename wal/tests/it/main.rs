@@ -24,6 +24,9 @@ mod sim_damage;
 mod sim_disk;
 mod stale;
 mod story;
+mod stress;
+
 mod threads;
+mod together;
 mod verdicts;
 mod worlds;

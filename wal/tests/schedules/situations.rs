@@ -14,15 +14,15 @@ use super::roles::{Way, checkpointer, events_of, join, putter, taker};
 use super::world::{Disk, PUTTER, World};
 
 /// A put waits for space as long as it takes.
-const PATIENT: Duration = Duration::from_secs(1_000_000);
+pub const PATIENT: Duration = Duration::from_secs(1_000_000);
 
-fn options() -> Options {
+pub fn options() -> Options {
     Options::new().bytes_max(1 << 20).put_timeout(PATIENT).cursor("main").cursor("other")
 }
 
 /// Two putters, two takers of one cursor and one of another, somebody who asks for checkpoints;
 /// all must be taken before the channel is closed, or it hangs.
-fn all_at_work(world: &World, transactions: u64) {
+pub fn all_at_work(world: &World, transactions: u64) {
     let putters = [
         putter(world, 1, transactions, Way::Thread),
         putter(world, 2, transactions, if below(2) == 0 { Way::Task } else { Way::Several }),
@@ -81,7 +81,7 @@ fn fill(channel: &Channel) -> Vec<u64> {
 }
 
 /// The ids of the largest events, in order.
-fn large(number: u64) -> u64 {
+pub fn large(number: u64) -> u64 {
     number * 77 + 70
 }
 
@@ -110,7 +110,7 @@ fn all_at_work_on_a_full_channel(world: &World) {
     world.check_after_power_cut(&["main"]);
 }
 
-fn full() -> Disk {
+pub fn full() -> Disk {
     Disk::new(Options::new().bytes_max(1 << 20).put_timeout(PATIENT), fill)
 }
 
@@ -159,7 +159,7 @@ fn p1_p6_a_cursor_made_while_segments_are_reclaimed_takes_nothing_from_others() 
 }
 
 /// One of the next operations of the disk fails.
-fn fail_once(world: &World, within: u64) {
+pub fn fail_once(world: &World, within: u64) {
     let fault = match below(4) {
         0 => Fault::Eio,
         1 => Fault::ShortWrite,
@@ -199,7 +199,7 @@ fn p1_p4_p12_closing_at_any_moment_ends_all_waits_and_loses_nothing() {
     });
 }
 
-fn give_way(times: u64) {
+pub fn give_way(times: u64) {
     (0..times).for_each(|_| thread::yield_now());
 }
 
@@ -260,7 +260,7 @@ fn p1_p2_p10_a_disk_that_is_gone_ends_all_waits_and_what_was_acknowledged_stays(
 
 /// A clock that goes on by itself, a little or a lot, whenever somebody looks.
 #[derive(Debug, Default)]
-struct Passing {
+pub struct Passing {
     now: Mutex<Duration>,
 }
 
