@@ -138,7 +138,7 @@ impl Round {
             let ids: Vec<u64> = (next..=next + dice.below(4)).collect();
             next += ids.len() as u64;
             ids.iter().for_each(|&id| put.put(&event(id)).expect("it fits"));
-            if number % 3 == 0 {
+            if number.is_multiple_of(3) {
                 put.set_wait(Duration::from_micros(dice.below(3000)));
             }
             if dice.below(20) == 0 {
