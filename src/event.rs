@@ -49,14 +49,17 @@ impl Event {
         Event { headers: Headers::default(), body: body.into() }
     }
 
+    /// The same event in memory of its own: one that was taken is a slice of what was read with it.
+    #[must_use]
+    pub fn copied(&self) -> Event {
+        let encoded = Bytes::copy_from_slice(&self.headers.encoded);
+        let headers = Headers { encoded, ..self.headers };
+        Event { headers, body: Bytes::copy_from_slice(&self.body) }
+    }
+
     /// How many bytes [`Event::encode_into`] appends.
     pub fn encoded_len(&self) -> usize {
-        let headers = self
-            .headers
-            .iter()
-            .map(|(key, value)| [key, value].map(|text| number_len(text.len()) + text.len()));
-        let headers = headers.flatten().sum::<usize>();
-        1 + number_len(self.headers.len()) + headers + self.body.len()
+        1 + number_len(self.headers.count) + self.headers.encoded.len() + self.body.len()
     }
 
     /// Appends the event's encoding.
@@ -64,16 +67,13 @@ impl Event {
         let start = buffer.len();
         buffer.reserve(self.encoded_len());
         buffer.push(FORMAT);
-        encode_number(self.headers.len(), buffer);
-        for (key, value) in self.headers.iter() {
-            encode_text(key, buffer);
-            encode_text(value, buffer);
-        }
+        encode_number(self.headers.count, buffer);
+        buffer.extend_from_slice(&self.headers.encoded);
         buffer.extend_from_slice(&self.body);
         debug_assert_eq!(buffer.len() - start, self.encoded_len());
     }
 
-    /// Reads an event back. The body is a slice of `encoded`, not a copy.
+    /// Reads an event back. Headers and body are slices of `encoded`, not copies.
     pub fn decode(encoded: Bytes) -> Result<Event, EventError> {
         let mut rest: &[u8] = &encoded;
         let format = decode_array::<1>(&mut rest)?[0];
@@ -88,23 +88,23 @@ impl Event {
         if count > rest.len() / 2 {
             return Err(EventError::Cut);
         }
-        let mut pairs: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(count);
+        let start = rest;
         let mut keys: HashSet<&str> = HashSet::new();
-        for _ in 0..count {
+        for number in 0..count {
             let key = decode_text(&mut rest)?;
-            let value = decode_text(&mut rest)?;
             let repeated = if count <= KEYS_COMPARED_MAX {
-                pairs.iter().any(|(earlier, _)| **earlier == *key)
+                Pairs { rest: start }.take(number).any(|(earlier, _)| earlier == key)
             } else {
                 !keys.insert(key)
             };
             if repeated {
                 return Err(EventError::RepeatedKey(key.to_owned()));
             }
-            pairs.push((key.into(), value.into()));
+            decode_text(&mut rest)?;
         }
-        let body = encoded.slice(encoded.len() - rest.len()..);
-        Ok(Event { headers: Headers { pairs }, body })
+        let (from, until) = (encoded.len() - start.len(), encoded.len() - rest.len());
+        let headers = Headers { count, encoded: encoded.slice(from..until) };
+        Ok(Event { headers, body: encoded.slice(until..) })
     }
 }
 
@@ -157,13 +157,44 @@ fn decode_array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], EventError>
 }
 
 /// Text by key, in the order in which the keys were first inserted. An event has few headers, so
-/// they stand in a list and are found by looking through it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// they stand one behind the other and are found by looking through it.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    pairs: Vec<(Box<str>, Box<str>)>,
+    count: usize,
+    /// Keys and values as they stand in an event's bytes: most events are passed on as they came.
+    encoded: Bytes,
+}
+
+/// Goes through keys and values that were looked at before.
+struct Pairs<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<(&'a str, &'a str)> {
+        Some((decode_text(&mut self.rest).ok()?, decode_text(&mut self.rest).ok()?))
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_map().entries(self.iter()).finish()
+    }
 }
 
 impl Headers {
+    fn from_pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Headers {
+        let (mut count, mut encoded) = (0, Vec::new());
+        for (key, value) in pairs {
+            encode_text(key, &mut encoded);
+            encode_text(value, &mut encoded);
+            count += 1;
+        }
+        Headers { count, encoded: encoded.into() }
+    }
+
     /// The value under a key.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.iter().find(|(found, _)| *found == key).map(|(_, value)| value)
@@ -172,42 +203,45 @@ impl Headers {
     /// Sets the value under a key; a key that is there keeps its place.
     pub fn insert(
         &mut self,
-        key: impl Into<Box<str>>,
-        value: impl Into<Box<str>>,
+        key: impl AsRef<str>,
+        value: impl AsRef<str>,
     ) -> Result<(), EventError> {
-        let (key, value) = (key.into(), value.into());
+        let (key, value) = (key.as_ref(), value.as_ref());
         if u32::try_from(key.len()).is_err() || u32::try_from(value.len()).is_err() {
             return Err(EventError::HeaderTooLong);
         }
-        if let Some(pair) = self.pairs.iter_mut().find(|(found, _)| *found == key) {
-            pair.1 = value;
-        } else if self.pairs.len() == HEADERS_MAX {
+        if self.get(key).is_some() {
+            let replaced = |(found, old)| (found, if found == key { value } else { old });
+            *self = Headers::from_pairs(self.iter().map(replaced));
+        } else if self.count == HEADERS_MAX {
             return Err(EventError::TooManyHeaders);
         } else {
-            self.pairs.push((key, value));
+            let pairs = self.iter().chain(std::iter::once((key, value)));
+            *self = Headers::from_pairs(pairs);
         }
         Ok(())
     }
 
     /// Removes a key, and says what stood under it.
     pub fn remove(&mut self, key: &str) -> Option<Box<str>> {
-        let at = self.pairs.iter().position(|(found, _)| **found == *key)?;
-        Some(self.pairs.remove(at).1)
+        let value: Box<str> = self.get(key)?.into();
+        *self = Headers::from_pairs(self.iter().filter(|(found, _)| *found != key));
+        Some(value)
     }
 
     /// All keys and values, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(key, value)| (&**key, &**value))
+        Pairs { rest: &self.encoded }
     }
 
     /// How many headers there are.
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        self.count
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.count == 0
     }
 }
 
@@ -370,8 +404,8 @@ mod tests {
 
     #[test]
     fn one_header_too_many_is_refused() {
-        let pairs = (0..HEADERS_MAX).map(|n| (n.to_string().into(), "".into())).collect();
-        let mut headers = Headers { pairs };
+        let keys: Vec<String> = (0..HEADERS_MAX).map(|n| n.to_string()).collect();
+        let mut headers = Headers::from_pairs(keys.iter().map(|key| (key.as_str(), "")));
         assert_eq!(headers.insert("x", ""), Err(EventError::TooManyHeaders));
         assert_eq!(headers.insert("7", "y"), Ok(()));
     }

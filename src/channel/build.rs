@@ -30,6 +30,8 @@ fn file_options(settings: &FileSettings) -> Result<FileOptions, Error> {
         events_max: settings.events_max,
         put_timeout: settings.put_timeout.unwrap_or(defaults.put_timeout),
         sync,
+        direct: settings.direct,
         cursors: settings.cursors.clone(),
+        ..defaults
     })
 }

@@ -34,6 +34,10 @@ pub struct FileOptions {
     pub put_timeout: Duration,
     /// What an acknowledgement waits for.
     pub sync: SyncClass,
+    /// Whether the log is written past the system's cache, where the file system allows that.
+    pub direct: bool,
+    /// How much log there is between two checkpoints at least. Nothing: 8 MiB.
+    pub checkpoint_bytes: Option<u64>,
     /// The cursors that are made with the channel; `main` if none is named.
     pub cursors: Vec<String>,
 }
@@ -45,6 +49,8 @@ impl Default for FileOptions {
             events_max: None,
             put_timeout: Duration::from_secs(3),
             sync: SyncClass::Commit,
+            direct: false,
+            checkpoint_bytes: None,
             cursors: Vec::new(),
         }
     }
@@ -52,9 +58,13 @@ impl Default for FileOptions {
 
 impl FileOptions {
     fn to_log(&self) -> wal::Options {
-        let mut options = wal::Options::new().put_timeout(self.put_timeout).sync(self.sync);
+        let mut options =
+            wal::Options::new().put_timeout(self.put_timeout).sync(self.sync).direct(self.direct);
         if let Some(bytes) = self.bytes_max {
             options = options.bytes_max(bytes);
+        }
+        if let Some(bytes) = self.checkpoint_bytes {
+            options = options.checkpoint_bytes(bytes);
         }
         if let Some(events) = self.events_max {
             options = options.events_max(events);

@@ -178,10 +178,8 @@ impl PutTransaction for MemoryPut {
             );
             return Err(Error::new(ErrorKind::TransactionTooLarge, text));
         }
-        // The body may be a slice of a large buffer, which the channel must not keep alive.
-        let headers = event.headers.clone();
-        let body = Bytes::copy_from_slice(&event.body);
-        self.put.push(Event { headers, body }, bytes);
+        // It may be a slice of a large buffer, which the channel must not keep alive.
+        self.put.push(event.copied(), bytes);
         Ok(())
     }
 

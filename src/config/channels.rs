@@ -35,6 +35,8 @@ pub struct FileSettings {
     pub put_timeout: Option<Duration>,
     /// When it syncs: `commit`, `interval:TIME` or `os`.
     pub sync: Option<String>,
+    /// Whether it writes past the system's cache.
+    pub direct: bool,
     /// The cursors to make; `main` if none is named.
     pub cursors: Vec<String>,
 }
@@ -78,6 +80,7 @@ fn read_file(section: &mut Section<'_>) -> FileSettings {
         events_max: section.whole("events_max", 1..=u64::MAX),
         put_timeout: section.duration("put_timeout"),
         sync,
+        direct: section.flag_or("direct", false),
         cursors: section.texts("cursors").unwrap_or_default(),
     }
 }

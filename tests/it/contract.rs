@@ -87,6 +87,7 @@ fn file(path: &Path, setup: &Setup, sync: &str) -> Arc<dyn Channel> {
         put_timeout: setup.put_timeout,
         sync: sync.parse().expect("it is a sync class"),
         cursors: setup.cursors.clone(),
+        ..FileOptions::default()
     };
     Arc::new(FileChannel::open(path, options).expect("the directory can be used"))
 }

@@ -5,10 +5,11 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use crate::engine::{Care, Engine, Shared};
+use crate::error::Result;
 use crate::format::STATE_OFFSET;
 use crate::fs::write_all_at;
 use crate::options::SyncClass;
-use crate::segment::{Segment, is_full};
+use crate::segment::{self, Segment, is_full};
 use crate::stats::Condition;
 use crate::sync::{Ordering, TryLockError, lock};
 
@@ -16,6 +17,10 @@ use crate::sync::{Ordering, TryLockError, lock};
 const ROUND: Duration = Duration::from_millis(100);
 /// How often a checkpoint is synced at most while the log is being written to.
 const CHECKPOINT_SYNC_EVERY: Duration = Duration::from_secs(1);
+/// So long after the last block the log counts as busy.
+const BUSY_FOR: Duration = Duration::from_millis(200);
+/// How much longer than it worked it rests then.
+const REST_FACTOR: u32 = 2;
 /// How much of a new segment is written ahead at once.
 const SLICE_BYTES: u64 = 512 << 10;
 
@@ -32,13 +37,14 @@ pub(crate) fn log_thread(engine: &Shared) {
 
 /// The thread that tends.
 pub(crate) fn care_thread(engine: &Shared) {
+    let mut log = (0, Duration::ZERO);
     while !engine.news.stop.load(Ordering::Acquire) {
         engine.care_bell.sleep(engine.next_round());
         if engine.news.stop.load(Ordering::Acquire) {
             break;
         }
         engine.tend();
-        engine.write_ahead();
+        engine.write_ahead(&mut log);
     }
 }
 
@@ -191,7 +197,8 @@ impl Engine {
         let written = match write_zeroes(&spare, from, len) {
             Ok(()) => {
                 self.note_prepared(len);
-                Some(from + len)
+                let written = Segment { written_bytes: from + len, ..spare.clone() };
+                self.note_written(&written).ok().map(|()| written.written_bytes)
             }
             // Where what is allocated still needs room to be written: it is of use as it is.
             Err(error) if is_full(&error) => Some(spare.len_bytes),
@@ -202,19 +209,38 @@ impl Engine {
         written.is_some()
     }
 
+    /// The header of a spare that is all written says so: who opens the channel next need not write
+    /// it again.
+    fn note_written(&self, spare: &Segment) -> Result<()> {
+        if !spare.is_written() {
+            return Ok(());
+        }
+        let uuid = lock(&self.view).state.uuid;
+        let known = self.known();
+        let spare = Segment { known, ..spare.clone() };
+        segment::rewrite_header(&self.env, &self.dir, uuid, &spare)?;
+        self.note_known(known.0);
+        Ok(())
+    }
+
     /// Goes on with that until the thread is needed for something else. It gives way: while the log
-    /// is being written to, it rests twice as long as it works.
-    fn write_ahead(&self) {
+    /// is being written to, it rests longer than it works. `log` is how many bytes had been written
+    /// there, and when that was seen to change last.
+    fn write_ahead(&self, log: &mut (u64, Duration)) {
         let begun = self.env.clock.monotonic();
         let mut now = begun;
         while now.saturating_sub(begun) < ROUND && !self.news.stop.load(Ordering::Acquire) {
-            let log_before = self.news.written_bytes.load(Ordering::Relaxed);
             if !self.write_slice_ahead() {
                 return;
             }
-            let worked = self.env.clock.monotonic().saturating_sub(now);
-            let busy = self.news.written_bytes.load(Ordering::Relaxed) != log_before;
-            if busy && self.care_bell.rings_within(2 * worked) {
+            let done = self.env.clock.monotonic();
+            let written = self.news.written_bytes.load(Ordering::Relaxed);
+            if written != log.0 {
+                *log = (written, done);
+            }
+            let busy = done.saturating_sub(log.1) < BUSY_FOR;
+            let rest = REST_FACTOR * done.saturating_sub(now);
+            if busy && self.care_bell.rings_within(rest) {
                 return;
             }
             now = self.env.clock.monotonic();

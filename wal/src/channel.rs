@@ -13,9 +13,10 @@ use crate::open;
 use crate::options::{Background, Options, SyncClass};
 use crate::queue::Ended;
 use crate::ranges::SeqRange;
+use crate::read_ahead::read_thread;
 use crate::record::{CursorChange, DropReason, Dropped, Record};
 use crate::stats::Stats;
-use crate::sync::{self, Arc, JoinHandle, Mutex, Ordering, lock};
+use crate::sync::{self, Arc, JoinHandle, Mutex, Ordering, READS_AHEAD, lock};
 use crate::transaction::{PutTransaction, TakeTransaction};
 
 /// A durable channel of opaque events. Clones are the same channel.
@@ -81,7 +82,8 @@ impl Channel {
     /// `Invalid` for options that cannot be, `Io` if the directory cannot be read and written.
     /// Whatever else stands in the directory, it opens.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Channel> {
-        Channel::open_in(dir.as_ref(), options, Env::os())
+        let env = if options.direct { Env::os_direct() } else { Env::os() };
+        Channel::open_in(dir.as_ref(), options, env)
     }
 
     /// The same in a world of one's own, a simulated one for instance.
@@ -96,6 +98,9 @@ impl Channel {
         if background == Background::Threads {
             handle.start("forebay-log", log_thread)?;
             handle.start("forebay-care", care_thread)?;
+            if READS_AHEAD {
+                handle.start("forebay-read", read_thread)?;
+            }
         }
         Ok(Channel { handle: Arc::new(handle) })
     }

@@ -15,6 +15,7 @@ use crate::log::{Log, Written};
 use crate::options::{Background, Geometry, Options};
 use crate::queue::{Ended, PutWork, Queue};
 use crate::ranges::RangeSet;
+use crate::read_ahead::ReadAhead;
 use crate::segments::Segments;
 use crate::signal::Bell;
 use crate::status::Status;
@@ -42,6 +43,7 @@ pub(crate) struct Engine {
     pub(crate) put_buffers: Arc<Buffers>,
     /// What is read from segments.
     pub(crate) read_buffers: Arc<Buffers>,
+    pub(crate) read_ahead: ReadAhead,
     pub(crate) care: Mutex<Care>,
     /// What the leader and the tending thread tell each other.
     pub(crate) news: News,
@@ -57,7 +59,7 @@ pub(crate) struct Engine {
 }
 
 /// What the tending thread remembers between two rounds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Care {
     /// Without them, for whatever reason, opening takes longer and nothing else changes.
     pub(crate) checkpoints: Option<Checkpoints>,
@@ -133,6 +135,7 @@ impl Engine {
         self.wake_all_takers();
         self.log_bell.ring();
         self.care_bell.ring();
+        self.read_ahead.bell.ring();
     }
 
     pub(crate) fn wake_all_takers(&self) {

@@ -35,10 +35,15 @@ impl Env {
     /// The real one.
     pub fn os() -> Env {
         Env {
-            fs: Arc::new(OsFs),
+            fs: Arc::new(OsFs::default()),
             clock: Arc::new(OsClock { start: Instant::now() }),
             random: Arc::new(OsRandom),
         }
+    }
+
+    /// The real one, with a file system that writes past the system's cache.
+    pub(crate) fn os_direct() -> Env {
+        Env { fs: Arc::new(OsFs::direct()), ..Env::os() }
     }
 
     pub(crate) fn random_u64(&self) -> u64 {

@@ -67,6 +67,7 @@ mod segments;
 mod company;
 mod cursor;
 mod ranges;
+mod read_ahead;
 mod state;
 mod state_codec;
 mod tables;

@@ -21,6 +21,7 @@ use crate::options::{
 use crate::quarantine;
 use crate::queue::Queue;
 use crate::ranges::RangeSet;
+use crate::read_ahead::ReadAhead;
 use crate::reclaim::{remove_checkpoints, remove_temporaries};
 use crate::record::{CursorChange, Record};
 use crate::replay::{Recovered, replay};
@@ -308,13 +309,8 @@ fn build(
         tail: Mutex::new(tail),
         put_buffers: Buffers::new(PUT_BUFFERS_KEPT, BUFFER_BYTES_MAX),
         read_buffers: Buffers::new(READ_BUFFERS_KEPT, BUFFER_BYTES_MAX),
-        care: Mutex::new(Care {
-            checkpoints: None,
-            status: None,
-            checkpoint_at_bytes: 0,
-            checkpoint_synced: None,
-            checkpoint_due: None,
-        }),
+        read_ahead: ReadAhead::default(),
+        care: Mutex::new(Care::default()),
         news: News { headers_lsn, ..News::default() },
         reported: Mutex::new(RangeSet::new()),
         making_cursor: Mutex::new(()),

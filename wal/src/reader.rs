@@ -11,13 +11,14 @@ use crate::buffers::Buffers;
 use crate::format::{BLOCK_ALIGN, BLOCK_HEADER_LEN, BlockHeader, STATE_OFFSET};
 use crate::fs::{File, read_full_at, read_medium};
 use crate::ranges::SeqRange;
+use crate::read_ahead::{Piece, ReadAhead};
 use crate::record::Record;
 use crate::tail::Run;
 
 /// About how much is read at once.
-const PIECE_BYTES: u64 = 512 << 10;
-/// How far ahead of that the system is asked to read.
-const AHEAD_BYTES: u64 = 4 << 20;
+const PIECE_BYTES: u64 = 3 << 19;
+/// How much is read first, when it is not known how large blocks are.
+const FIRST_PIECE_BYTES: u64 = 256 << 10;
 /// How many places are remembered for seeking.
 const PLACES_KEPT: usize = 64;
 
@@ -32,8 +33,8 @@ pub(crate) struct Reader {
     place: Option<Place>,
     /// Places that were passed: first seq -> segment, salt, offset.
     passed: BTreeMap<u64, (Owner, u64)>,
-    /// Up to where of which segment the system was asked to read ahead.
-    asked: Option<(Owner, u64)>,
+    /// The piece that is being read behind the last one.
+    next: Option<Arc<Piece>>,
     file: Option<(Owner, Arc<dyn File>)>,
 }
 
@@ -57,6 +58,8 @@ pub(crate) struct Source {
     pub(crate) first_seq: u64,
     /// The seq behind the last one that it can hold.
     pub(crate) end_seq: u64,
+    /// Nothing is written to it any more.
+    pub(crate) sealed: bool,
     pub(crate) file: Arc<dyn File>,
     pub(crate) buffers: Arc<Buffers>,
 }
@@ -99,18 +102,29 @@ impl Reader {
 
     /// Reads the piece of a segment that holds `seq`, so that `ready` has it, or says what of the
     /// seqs from there on is missing.
-    pub(crate) fn fill(&mut self, source: &Source, seq: u64) -> io::Result<Option<Missing>> {
+    pub(crate) fn fill(
+        &mut self,
+        source: &Source,
+        seq: u64,
+        ahead: Option<&ReadAhead>,
+    ) -> io::Result<Option<Missing>> {
         assert!(source.first_seq <= seq && seq < source.end_seq);
         self.run = None;
         self.ahead.clear();
         self.file = Some((source.owner, source.file.clone()));
         let mut place = self.place_for(source, seq);
         loop {
-            self.ask_ahead(source, place.offset);
-            let piece = read_piece(source, place.offset, place.piece_bytes())?;
+            let piece = match self.fetch(source, place.offset, ahead) {
+                Some(piece) => piece,
+                None => read_piece(source, place.offset, place.piece_bytes())?,
+            };
             match self.take_in(source, &mut place, &piece, seq)? {
                 Step::Found => {
                     self.place = Some(place);
+                    let more = source.sealed && place.next_seq < source.end_seq;
+                    self.next = ahead
+                        .filter(|_| more)
+                        .map(|ahead| ahead.ask(source, place.offset, place.piece_bytes()));
                     return Ok(None);
                 }
                 Step::Next => {}
@@ -122,16 +136,14 @@ impl Reader {
         }
     }
 
-    /// Has the system read what comes behind a place, so that it is there when it is wanted.
-    fn ask_ahead(&mut self, source: &Source, offset: u64) {
-        let asked = self.asked.filter(|(of, until)| *of == source.owner && offset < *until);
-        let from = asked.map_or(offset, |(_, until)| until);
-        let until = (offset + AHEAD_BYTES).min(source.len_bytes);
-        // In large steps.
-        if until > from && (until - from >= AHEAD_BYTES / 4 || until == source.len_bytes) {
-            source.file.read_ahead(from, until - from);
-            self.asked = Some((source.owner, until));
+    /// The piece at a place, if it was asked for before.
+    fn fetch(&mut self, source: &Source, offset: u64, ahead: Option<&ReadAhead>) -> Option<Bytes> {
+        let (next, ahead) = (self.next.take()?, ahead?);
+        if next.is(source, offset) {
+            return ahead.fetch(&next);
         }
+        ahead.take_back(&next);
+        None
     }
 
     /// The nearest known place before `seq`.
@@ -227,8 +239,10 @@ impl Place {
     /// How much to read from here on: as many blocks as fit, if they are like the last one, and
     /// the head of the next, so that little is read twice.
     fn piece_bytes(&self) -> u64 {
-        let blocks = PIECE_BYTES.checked_div(self.block_bytes).unwrap_or(0).max(1);
-        (blocks * self.block_bytes + BLOCK_ALIGN).max(PIECE_BYTES / 2)
+        match PIECE_BYTES.checked_div(self.block_bytes) {
+            None => FIRST_PIECE_BYTES,
+            Some(blocks) => blocks.max(1) * self.block_bytes + BLOCK_ALIGN,
+        }
     }
 
     fn pass(&mut self, header: &BlockHeader) {
@@ -310,7 +324,7 @@ fn whole_body(source: &Source, header: &BlockHeader, slot: Bytes) -> io::Result<
     Ok(seen(block::open(header, &again.into())).unwrap_or(Whole::Bad))
 }
 
-fn read_piece(source: &Source, offset: u64, len: u64) -> io::Result<Bytes> {
+pub(crate) fn read_piece(source: &Source, offset: u64, len: u64) -> io::Result<Bytes> {
     let len = len.min(source.len_bytes.saturating_sub(offset));
     let mut piece = source.buffers.filled(len as usize);
     let got = read_full_at(&*source.file, &mut piece, offset)?;

@@ -177,7 +177,7 @@ impl Engine {
 
     /// The highest LSN that is synced, and the seq behind what is acknowledged: a new header tells
     /// it, in case that the segment with the log's end is lost.
-    fn known(&self) -> (u64, u64) {
+    pub(crate) fn known(&self) -> (u64, u64) {
         let state = &lock(&self.view).state;
         let lsn = if self.options.sync.is_commit() {
             state.next_lsn - 1
@@ -214,7 +214,7 @@ impl Engine {
     }
 
     /// The header of a spare says so.
-    fn note_known(&self, durable_lsn: u64) {
+    pub(crate) fn note_known(&self, durable_lsn: u64) {
         self.news.headers_lsn.fetch_max(durable_lsn, Ordering::AcqRel);
     }
 

@@ -22,6 +22,10 @@ pub(crate) use sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use thread::{JoinHandle, yield_now};
 
+/// Whether pieces are read ahead by a thread of their own. It shares nothing with the others but the
+/// pieces, and explorers know only so many threads.
+pub(crate) const READS_AHEAD: bool = !cfg!(any(feature = "loom", feature = "shuttle"));
+
 /// Locks.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -10,7 +10,7 @@ use crate::queue::ControlWork;
 use crate::ranges::{RangeSet, SeqRange};
 use crate::reader::{Missing, Reader, Source};
 use crate::record::{Loss, LossReason, Record};
-use crate::sync::lock;
+use crate::sync::{READS_AHEAD, lock};
 use crate::transaction::Taken;
 
 /// What came of reading one event.
@@ -138,7 +138,8 @@ impl Engine {
                     return Ok(self.report_missing(&missing, LossReason::SegmentMissing));
                 }
             };
-            let filled = reader.fill(&source, seq).map_err(|error| {
+            let ahead = (READS_AHEAD && !self.is_manual()).then_some(&self.read_ahead);
+            let filled = reader.fill(&source, seq, ahead).map_err(|error| {
                 Error::io(format!("read segment {} for seq {seq}", source.owner.segment), error)
             })?;
             if let Some(missing) = filled
@@ -166,13 +167,14 @@ impl Engine {
 
     /// The segment that holds a seq, open.
     fn source_of(&self, reader: &Reader, seq: u64) -> Result<std::result::Result<Source, Missing>> {
-        let (live, end_seq, found) = {
+        let (live, end_seq, found, sealed) = {
             let (segments, view) = (lock(&self.segments), lock(&self.view));
             let all = &view.state.segments;
             let at = all.partition_point(|live| live.first_seq <= seq).saturating_sub(1);
             let live = all[at];
             let end_seq = all.get(at + 1).map_or(view.state.next_seq, |next| next.first_seq);
-            (live, end_seq, segments.live.get(&live.id).cloned())
+            let sealed = at + 1 < all.len();
+            (live, end_seq, segments.live.get(&live.id).cloned(), sealed)
         };
         // What stands before the oldest segment is gone, and that segment is not.
         let gone =
@@ -205,7 +207,7 @@ impl Engine {
         };
         let (len_bytes, first_seq) = (segment.len_bytes, live.first_seq);
         let buffers = self.read_buffers.clone();
-        Ok(Ok(Source { owner, len_bytes, first_seq, end_seq, file, buffers }))
+        Ok(Ok(Source { owner, len_bytes, first_seq, end_seq, sealed, file, buffers }))
     }
 
     /// Sends a loss on its way into the ledger, once. Seqs that are known to be absent, as lost

@@ -36,6 +36,8 @@ pub(super) fn open(
         events_max: Some(events_max),
         put_timeout: PUT_TIMEOUT,
         sync: load.sync,
+        direct: load.direct,
+        checkpoint_bytes: load.few_checkpoints.then_some(u64::MAX),
         cursors: Vec::new(),
     };
     FileChannel::open(path, options).map_err(|error| {

@@ -147,6 +147,8 @@ mod tests {
             in_flight: 1,
             consumers,
             sync: SyncClass::Commit,
+            direct: false,
+            few_checkpoints: false,
         };
         assert_eq!(events_max(&load(1, 1, 1)), 64);
         assert_eq!(events_max(&load(100, 1, 1)), 6400);

@@ -83,8 +83,16 @@ impl BenchChild {
 impl Work {
     fn run(&self, dir: &Path) -> Result<(FileChannel, u64), Failure> {
         let sync = self.sync.parse().map_err(|_| Failure::new("the work's sync is none"))?;
-        let load =
-            Load { size: self.size, batch: 1, producers: 1, in_flight: 1, consumers: 1, sync };
+        let load = Load {
+            size: self.size,
+            batch: 1,
+            producers: 1,
+            in_flight: 1,
+            consumers: 1,
+            sync,
+            direct: false,
+            few_checkpoints: false,
+        };
         let channel = bed::open(dir, &load, self.bytes_max, 0)?;
         let events = match self.what {
             Do::Fill(count) => {

@@ -39,8 +39,12 @@ pub(super) fn forget(dir: &Path) -> Result<(), Failure> {
 }
 
 /// Reads the full segments that hold something, from the first to the last; how many bytes that
-/// is. The last one is not full, and what was never written is not read from the disk.
-pub(super) fn read_sealed(dir: &Path) -> Result<u64, Failure> {
+/// is. The last one is not full, and what was never written is not read from the disk. `passed` is
+/// told of each piece.
+pub(super) fn read_sealed(
+    dir: &Path,
+    passed: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> Result<u64, Failure> {
     let inspection = FileChannel::inspect(dir)
         .map_err(|error| Failure::new("the channel cannot be looked at").because(error))?;
     let sealed = inspection.segments.iter().filter(|segment| segment.role == Role::Sealed);
@@ -49,19 +53,26 @@ pub(super) fn read_sealed(dir: &Path) -> Result<u64, Failure> {
     let mut buffer = vec![0; READ];
     let read = ids.into_iter().try_fold(0, |bytes, id| {
         let path = dir.join(format!("{id:020}.{SEGMENT_SUFFIX}"));
-        io::Result::Ok(bytes + read(&path, &mut buffer)?)
+        io::Result::Ok(bytes + read(&path, &mut buffer, passed)?)
     });
     read.map_err(|error| Failure::new("the segments cannot be read").because(error))
 }
 
-fn read(path: &Path, buffer: &mut [u8]) -> io::Result<u64> {
+fn read(
+    path: &Path,
+    buffer: &mut [u8],
+    passed: &mut dyn FnMut(u64) -> io::Result<()>,
+) -> io::Result<u64> {
     let mut file = File::open(path)?;
     advise(&file, Advice::Sequential)?;
     let mut bytes = 0;
     loop {
         match file.read(buffer)? {
             0 => return Ok(bytes),
-            read => bytes += read as u64,
+            read => {
+                bytes += read as u64;
+                passed(read as u64)?;
+            }
         }
     }
 }
@@ -82,14 +93,23 @@ mod tests {
         let home = tempfile::tempdir().expect("a temporary directory");
         let dir = home.path().join("c");
         let sync = SyncClass::Os;
-        let load = Load { size: 512, batch: 10, producers: 1, in_flight: 1, consumers: 1, sync };
+        let load = Load {
+            size: 512,
+            batch: 10,
+            producers: 1,
+            in_flight: 1,
+            consumers: 1,
+            sync,
+            direct: false,
+            few_checkpoints: false,
+        };
         let channel = bed::open(&dir, &load, 1 << 20, 0).expect("it opens");
-        assert_eq!(read_sealed(&dir).expect("it can be read"), 0);
+        assert_eq!(read_sealed(&dir, &mut |_| Ok(())).expect("it can be read"), 0);
         let events = Events::new(&load, &channel).expect("they fit");
         bed::fill(&channel, &events, &load, 600, &false.into()).expect("there is room");
         channel.close();
         forget(&dir).expect("it can be dropped");
-        assert_eq!(read_sealed(&dir).expect("it can be read"), 3 * (128 << 10));
+        assert_eq!(read_sealed(&dir, &mut |_| Ok(())).expect("it can be read"), 3 * (128 << 10));
         let drained = bed::open(&dir, &load, 1 << 20, 0).expect("it opens");
         assert_eq!(bed::drain(&drained).expect("all is there"), 600);
     }

@@ -109,7 +109,12 @@ impl FloorFile {
         Ok((Slice { commits, events: commits * events, took: now - started }, latency, disk))
     }
 
-    fn commit(&mut self, block: &[u8], sync: FloorSync, now: Instant) -> std::io::Result<bool> {
+    pub(super) fn commit(
+        &mut self,
+        block: &[u8],
+        sync: FloorSync,
+        now: Instant,
+    ) -> std::io::Result<bool> {
         if self.offset + block.len() as u64 > self.len {
             self.offset = 0;
         }

@@ -30,6 +30,10 @@ pub(super) struct Load {
     pub in_flight: usize,
     pub consumers: usize,
     pub sync: SyncClass,
+    /// Whether the channel writes past the system's cache.
+    pub direct: bool,
+    /// Whether the channel writes as few checkpoints as it may.
+    pub few_checkpoints: bool,
 }
 
 impl Load {
@@ -120,7 +124,16 @@ mod tests {
 
     fn load(size: usize, batch: usize) -> Load {
         let sync = SyncClass::Commit;
-        Load { size, batch, producers: 1, in_flight: 1, consumers: 0, sync }
+        Load {
+            size,
+            batch,
+            producers: 1,
+            in_flight: 1,
+            consumers: 0,
+            sync,
+            direct: false,
+            few_checkpoints: false,
+        }
     }
 
     #[test]

@@ -103,6 +103,12 @@ pub(super) struct Bench {
     /// When the channel syncs: commit, interval:TIME or os
     #[arg(long, value_name = "SYNC", default_value = "commit")]
     sync: String,
+    /// Let the channel write past the system's cache; the floor goes through it
+    #[arg(long)]
+    direct: bool,
+    /// Let the channel write one checkpoint in two segments, to see what more of them cost
+    #[arg(long)]
+    few_checkpoints: bool,
     /// What is measured, several with commas [default: put,open,take, or both with --consumers]
     #[arg(long, value_name = "PHASE", value_delimiter = ',')]
     phase: Vec<Phase>,
@@ -212,6 +218,8 @@ impl Plan {
             in_flight,
             consumers: options.consumers.max(usize::from(takes)),
             sync,
+            direct: options.direct,
+            few_checkpoints: options.few_checkpoints,
         };
         let plan = Plan {
             load,

@@ -29,6 +29,7 @@ pub(super) struct Report {
     pub in_flight: usize,
     pub consumers: usize,
     pub sync: String,
+    pub direct: bool,
     pub lap: &'static str,
     pub file_system: Option<String>,
     pub phases: Phases,
@@ -91,6 +92,8 @@ pub(super) struct Take {
     /// A plain reader of the same segments, and the log that was read while draining.
     pub read_floor: Option<ReadFloor>,
     pub ratio_to_read_floor: Option<f64>,
+    /// To a plain reader that makes one small write and a sync for each batch.
+    pub ratio_to_acked_read_floor: Option<f64>,
     pub take_wait_us: Percentiles,
 }
 
@@ -98,6 +101,8 @@ pub(super) struct Take {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct ReadFloor {
     pub mb_per_s: f64,
+    /// The same with one small write and a sync for each batch.
+    pub acked_mb_per_s: f64,
     /// The bytes of log that were drained, with all that stands around the payload.
     pub drained_mb_per_s: f64,
 }
@@ -159,6 +164,7 @@ impl Report {
             in_flight: load.in_flight,
             consumers: load.consumers,
             sync: load.sync.to_string(),
+            direct: load.direct,
             lap: plan.lap.word(),
             file_system: system::file_system(home.path()),
             phases: Phases::default(),
@@ -214,9 +220,12 @@ impl Report {
         let floor = Floor::of(&outcome.floor, payload, BLOCK, FloorSync::of(load.sync));
         let Some(figures) = outcome.takes.figures(payload, outcome.peak_rss_mib) else { return };
         let take = Measured::of(figures, floor.as_ref());
-        let rates = outcome.read_mb_per_s.zip(outcome.log_mb_per_s);
-        let read_floor =
-            rates.map(|(read, log)| ReadFloor { mb_per_s: read, drained_mb_per_s: log });
+        let rates = outcome.read_mb_per_s.zip(outcome.acked_mb_per_s).zip(outcome.log_mb_per_s);
+        let read_floor = rates.map(|((mb_per_s, acked_mb_per_s), drained_mb_per_s)| ReadFloor {
+            mb_per_s,
+            acked_mb_per_s,
+            drained_mb_per_s,
+        });
         if self.phase.is_none() {
             self.main = Some("take");
             self.phase = Some(take.clone());
@@ -228,6 +237,8 @@ impl Report {
             floor,
             read_floor,
             ratio_to_read_floor: read_floor.map(|one| ratio(one.drained_mb_per_s, one.mb_per_s)),
+            ratio_to_acked_read_floor: read_floor
+                .map(|one| ratio(one.drained_mb_per_s, one.acked_mb_per_s)),
             take_wait_us: outcome.consumed.wait.percentiles(),
         });
     }

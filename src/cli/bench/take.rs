@@ -51,6 +51,8 @@ pub(super) struct Outcome {
     /// Bytes of log a second, while draining and while only reading.
     pub log_mb_per_s: Option<f64>,
     pub read_mb_per_s: Option<f64>,
+    /// While reading, with a small write and a sync for each batch.
+    pub acked_mb_per_s: Option<f64>,
     pub peak_rss_mib: Option<f64>,
 }
 
@@ -74,10 +76,12 @@ pub(super) fn run(
             floor: Tally::new(),
             log_mb_per_s: None,
             read_mb_per_s: None,
+            acked_mb_per_s: None,
             peak_rss_mib: None,
         },
         log_rates: Vec::new(),
         read_rates: Vec::new(),
+        acked_rates: Vec::new(),
     };
     let batch = load.batch as u64;
     let batches = rules.events.div_ceil(batch);
@@ -92,6 +96,7 @@ pub(super) fn run(
     }
     drains.outcome.log_mb_per_s = median(drains.log_rates.into_iter());
     drains.outcome.read_mb_per_s = median(drains.read_rates.into_iter());
+    drains.outcome.acked_mb_per_s = median(drains.acked_rates.into_iter());
     Ok(drains.outcome)
 }
 
@@ -104,6 +109,7 @@ struct Drains<'a> {
     outcome: Outcome,
     log_rates: Vec<f64>,
     read_rates: Vec<f64>,
+    acked_rates: Vec<f64>,
 }
 
 impl Drains<'_> {
@@ -121,6 +127,8 @@ impl Drains<'_> {
         self.forget()?;
         if self.rules.with_floor {
             self.read()?;
+            self.forget()?;
+            self.read_and_ack()?;
             self.forget()?;
             self.floor()?;
         }
@@ -188,9 +196,29 @@ impl Drains<'_> {
     /// A plain reader reads the same files.
     fn read(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let bytes = cold::read_sealed(&self.dir)?;
+        let bytes = cold::read_sealed(&self.dir, &mut |_| Ok(()))?;
         if bytes > 0 {
             self.read_rates.push(per_second(bytes as f64 / 1e6, started.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// The same reader, which says durably how far it has come after each batch.
+    fn read_and_ack(&mut self) -> Result<(), Failure> {
+        let (batch, block) = (self.load.floor_bytes(), floor::block(BLOCK));
+        let (file, sync) = (&mut self.file, FloorSync::of(self.load.sync));
+        let started = Instant::now();
+        let mut unsaid = 0;
+        let bytes = cold::read_sealed(&self.dir, &mut |read| {
+            unsaid += read;
+            while unsaid >= batch {
+                unsaid -= batch;
+                file.commit(&block, sync, Instant::now())?;
+            }
+            Ok(())
+        })?;
+        if bytes > 0 {
+            self.acked_rates.push(per_second(bytes as f64 / 1e6, started.elapsed()));
         }
         Ok(())
     }

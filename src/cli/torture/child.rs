@@ -91,6 +91,7 @@ impl<'a> Child<'a> {
             put_timeout: Duration::from_millis(plan.put_wait_ms),
             sync: plan.sync.parse().map_err(|_| Failure::new("the plan's sync is not one"))?,
             cursors: CURSORS.map(str::to_owned).to_vec(),
+            ..FileOptions::default()
         };
         log.say(&Line::Opening);
         let opened = FileChannel::open(directory, options.clone());

@@ -7,7 +7,8 @@ use std::num::NonZeroU64;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use memmap2::MmapMut;
 use rustix::fs::{Advice, FallocateFlags, OFlags};
@@ -29,11 +30,23 @@ const DIRECT_ALIGN_BYTES: usize = 4096;
 /// A direct read of more than this is done in pieces, so that its buffer stays small.
 const DIRECT_READ_BYTES_MAX: usize = 1 << 20;
 
+/// A direct write of more than this goes through the cache: its copy would need as much memory.
+const DIRECT_WRITE_BYTES_MAX: usize = 2 << 20;
+
 const _: () = assert!(DIRECT_READ_BYTES_MAX.is_multiple_of(DIRECT_ALIGN_BYTES));
 
 /// The file system of the operating system.
-#[derive(Debug)]
-pub struct OsFs;
+#[derive(Debug, Default)]
+pub struct OsFs {
+    direct: bool,
+}
+
+impl OsFs {
+    /// The same, but whole sectors are written past the system's cache where it allows that.
+    pub fn direct() -> OsFs {
+        OsFs { direct: true }
+    }
+}
 
 impl Fs for OsFs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -81,7 +94,10 @@ impl Fs for OsFs {
             Mode::ReadWrite => options.write(true),
             Mode::CreateNew => options.write(true).create_new(true),
         };
-        Ok(Arc::new(Handle { file: options.open(path)? }))
+        let file = options.open(path)?;
+        let direct = self.direct && mode != Mode::Read;
+        let direct = direct.then(|| Direct::open(&file)).flatten();
+        Ok(Arc::new(Handle { file, direct }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -124,6 +140,7 @@ impl Fs for OsFs {
 #[derive(Debug)]
 struct Handle {
     file: OsFile,
+    direct: Option<Direct>,
 }
 
 impl File for Handle {
@@ -154,6 +171,11 @@ impl File for Handle {
     }
 
     fn write_at(&self, bufs: &[IoSlice<'_>], offset_bytes: u64) -> io::Result<usize> {
+        if let Some(direct) = &self.direct
+            && let Some(result) = direct.write_at(bufs, offset_bytes)
+        {
+            return result;
+        }
         match bufs {
             [buf] => self.file.write_at(buf, offset_bytes),
             _ => Ok(rustix::io::pwritev(&self.file, bufs, offset_bytes)?),
@@ -170,6 +192,53 @@ impl File for Handle {
 
     fn allocate(&self, len_bytes: u64) -> io::Result<()> {
         reserve(&self.file, len_bytes)
+    }
+}
+
+/// A second descriptor of a file, for writes past the cache. They are seen by whoever reads through
+/// the cache: the system drops what it holds of the range.
+#[derive(Debug)]
+struct Direct {
+    file: OsFile,
+    /// Where a write is gathered: in pages, as the device wants it.
+    buffer: Mutex<Option<AlignedBuffer>>,
+    /// The file system has refused such a write: it is asked no more.
+    refused: AtomicBool,
+}
+
+impl Direct {
+    /// Nothing where the system does not write like that.
+    fn open(file: &OsFile) -> Option<Direct> {
+        let file = open_direct(file, OpenOptions::new().write(true)).ok()?;
+        Some(Direct { file, buffer: Mutex::new(None), refused: AtomicBool::new(false) })
+    }
+
+    /// Nothing if it is not to be written like that.
+    fn write_at(&self, bufs: &[IoSlice<'_>], offset_bytes: u64) -> Option<io::Result<usize>> {
+        let len: usize = bufs.iter().map(|buf| buf.len()).sum();
+        let whole = offset_bytes.is_multiple_of(DIRECT_ALIGN_BYTES as u64)
+            && len.is_multiple_of(DIRECT_ALIGN_BYTES)
+            && (1..=DIRECT_WRITE_BYTES_MAX).contains(&len);
+        if !whole || self.refused.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut buffer = self.buffer.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffer.as_ref().is_none_or(|buffer| buffer.pages.len() < len) {
+            *buffer = AlignedBuffer::of(len.next_power_of_two()).ok();
+        }
+        let pages = buffer.as_mut()?.first(len);
+        let mut at = 0;
+        for buf in bufs {
+            pages[at..at + buf.len()].copy_from_slice(buf);
+            at += buf.len();
+        }
+        match self.file.write_at(pages, offset_bytes) {
+            Err(error) if is_refusal(&error) => {
+                self.refused.store(true, Ordering::Relaxed);
+                None
+            }
+            result => Some(result),
+        }
     }
 }
 
@@ -334,13 +403,16 @@ fn is_refusal(error: &io::Error) -> bool {
     )
 }
 
+/// The same file once more, past the page cache.
+fn open_direct(file: &OsFile, options: &mut OpenOptions) -> io::Result<OsFile> {
+    let options = options.custom_flags(OFlags::DIRECT.bits().cast_signed());
+    options.open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
 /// Reads past the page cache, through a second descriptor: the flag belongs to the descriptor,
 /// and the first one must go on writing through the cache.
 fn read_direct(file: &OsFile, buf: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
-    let direct = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::DIRECT.bits().cast_signed())
-        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let direct = open_direct(file, OpenOptions::new().read(true))?;
     let mut aligned = AlignedBuffer::new(buf.len())?;
     let mut got = 0;
     while got < buf.len() {
@@ -375,6 +447,7 @@ fn read_uncached(file: &OsFile, buf: &mut [u8], offset_bytes: u64) -> io::Result
 
 /// Memory of whole pages, which begins on a multiple of [`DIRECT_ALIGN_BYTES`]: mapped, and of no
 /// file, so that nothing can be cut off from under it.
+#[derive(Debug)]
 struct AlignedBuffer {
     pages: MmapMut,
 }
@@ -383,7 +456,11 @@ impl AlignedBuffer {
     /// Room for a direct read of `len` bytes at any offset, or for a piece of it.
     fn new(len: usize) -> io::Result<AlignedBuffer> {
         let len = len.next_multiple_of(DIRECT_ALIGN_BYTES) + DIRECT_ALIGN_BYTES;
-        Ok(AlignedBuffer { pages: MmapMut::map_anon(len.min(DIRECT_READ_BYTES_MAX))? })
+        AlignedBuffer::of(len.min(DIRECT_READ_BYTES_MAX))
+    }
+
+    fn of(len: usize) -> io::Result<AlignedBuffer> {
+        Ok(AlignedBuffer { pages: MmapMut::map_anon(len)? })
     }
 
     /// Its first `len` bytes, or all of it.

@@ -8,8 +8,10 @@ use crate::block::{Owner, Seen, body_is_whole, look};
 use crate::format::{BLOCK_ALIGN, BLOCK_HEADER_LEN, BlockHeader};
 use crate::fs::{File, read_full_at, read_medium};
 
-/// How much is read at once.
+/// How much is read at once at most.
 const WINDOW_BYTES: usize = 1 << 20;
+/// How much is read first: of many segments only the head is looked at.
+const WINDOW_BYTES_FIRST: usize = 32 << 10;
 
 /// A whole block: header and body are as they were written.
 #[derive(Debug, Clone, Copy)]
@@ -42,11 +44,13 @@ pub(crate) struct Window<'a> {
     file: &'a dyn File,
     bytes: Vec<u8>,
     start: u64,
+    /// How much is read next.
+    next_bytes: usize,
 }
 
 impl<'a> Window<'a> {
     pub(crate) fn new(file: &'a dyn File) -> Window<'a> {
-        Window { file, bytes: Vec::new(), start: 0 }
+        Window { file, bytes: Vec::new(), start: 0, next_bytes: WINDOW_BYTES_FIRST }
     }
 
     /// `len` bytes at `offset`, or as many as the file has.
@@ -54,7 +58,8 @@ impl<'a> Window<'a> {
         let inside =
             offset >= self.start && offset + len as u64 <= self.start + self.bytes.len() as u64;
         if !inside {
-            let want = len.max(WINDOW_BYTES);
+            let want = len.max(self.next_bytes);
+            self.next_bytes = (8 * self.next_bytes).min(WINDOW_BYTES);
             self.bytes.resize(want, 0);
             let got = read_full_at(self.file, &mut self.bytes, offset)?;
             self.bytes.truncate(got);
