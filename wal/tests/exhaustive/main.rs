@@ -12,6 +12,7 @@
 mod pieces;
 mod whole;
 
+#[expect(dead_code, reason = "the pieces need a part of it")]
 #[path = "../../src/signal.rs"]
 mod signal;
 #[expect(dead_code, unused_imports, reason = "the pieces need a part of it")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use loom::future::block_on;
 use loom::thread;
 
-use crate::signal::{Bell, Slot, Woken};
+use crate::signal::{Bell, Crowd, Slot, Woken};
 use crate::sync::{Arc, Mutex, decide_limits, lock};
 
 /// Runs a situation in every schedule.
@@ -112,6 +112,38 @@ fn an_outcome_wakes_the_task_that_waits_for_it() {
         });
         slot.complete(7);
         assert!(slot.is_complete() || waiter.join().expect("no panic") == 7);
+    });
+}
+
+#[test]
+fn each_of_a_crowd_hears_of_its_own_outcome_by_one_call() {
+    in_every_schedule(|| {
+        let crowd = Arc::new(Crowd::default());
+        let slots = [Slot::new(), Slot::new()];
+        slots.iter().for_each(|slot| slot.join(crowd.clone()));
+        let waiters = slots.clone().map(|slot| thread::spawn(move || slot.wait_in_crowd()));
+        for (slot, outcome) in slots.iter().zip([7, 8]) {
+            assert!(slot.complete_in_crowd(outcome).is_some());
+        }
+        crowd.call();
+        assert_eq!(waiters.map(|waiter| waiter.join().expect("no panic")), [7, 8]);
+    });
+}
+
+#[test]
+fn one_of_a_crowd_is_refused_by_another_thread_than_the_one_that_calls_the_others() {
+    in_every_schedule(|| {
+        let crowd = Arc::new(Crowd::default());
+        let slots = [Slot::new(), Slot::new()];
+        slots.iter().for_each(|slot| slot.join(crowd.clone()));
+        let refused = slots[1].clone();
+        let refuses = thread::spawn(move || refused.complete(8));
+        let first = slots[0].clone();
+        let waiter = thread::spawn(move || first.wait_in_crowd());
+        slots[0].complete(7);
+        assert_eq!(slots[1].wait_in_crowd(), 8);
+        assert_eq!(waiter.join().expect("no panic"), 7);
+        refuses.join().expect("no panic");
     });
 }
 

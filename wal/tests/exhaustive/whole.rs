@@ -2,13 +2,14 @@
 
 use std::future::Future as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use forebay_proof::lab::put;
 use forebay_proof::model::{DIR, event, id_of};
 use forebay_wal::fs::sim::{SimClock, SimFs, SimRandom, Survive};
-use forebay_wal::{Background, Channel, Env, ErrorKind, Options, decide_limits};
+use forebay_wal::{Background, Channel, Clock, Env, ErrorKind, Options, decide_limits};
 use loom::future::block_on;
 use loom::model::Builder;
 use loom::thread::{self, JoinHandle};
@@ -21,8 +22,23 @@ const INTERRUPTIONS_WITH_THREADS: usize = 2;
 const BRANCHES_MAX: usize = 50_000;
 const STACK_BYTES: usize = 1 << 20;
 
-fn env(fs: SimFs) -> Env {
-    let clock = Arc::new(SimClock::new());
+/// A clock that goes on by a moment whenever somebody looks, so that a leader may wait for company.
+#[derive(Debug, Default)]
+struct Passing(AtomicU64);
+
+impl Clock for Passing {
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn wall_us(&self) -> i64 {
+        0
+    }
+}
+
+fn env(fs: SimFs, time_passes: bool) -> Env {
+    let clock: Arc<dyn Clock> =
+        if time_passes { Arc::new(Passing::default()) } else { Arc::new(SimClock::new()) };
     Env { fs: Arc::new(fs), clock, random: Arc::new(SimRandom::new(1)) }
 }
 
@@ -38,12 +54,13 @@ struct Explored {
     interruptions: Option<usize>,
     /// How many events are in the channel when it begins.
     events: u64,
+    time_passes: bool,
 }
 
 /// Two threads at work, without a bound.
 fn two_at_work() -> Explored {
     let options = options().background(Background::Manual);
-    Explored { options, interruptions: None, events: 0 }
+    Explored { options, interruptions: None, events: 0, time_passes: false }
 }
 
 fn three_at_work() -> Explored {
@@ -53,7 +70,8 @@ fn three_at_work() -> Explored {
 /// Two threads at work on a channel of at most so many events, and the channel's own two.
 fn with_threads(events_max: u64, events: u64) -> Explored {
     let options = options().events_max(events_max);
-    Explored { options, interruptions: Some(INTERRUPTIONS_WITH_THREADS), events }
+    let interruptions = Some(INTERRUPTIONS_WITH_THREADS);
+    Explored { options, interruptions, events, time_passes: false }
 }
 
 impl Explored {
@@ -63,7 +81,8 @@ impl Explored {
         let disk = SimFs::new(1);
         let (new, by_hand) = (disk.clone(), self.options.clone().background(Background::Manual));
         self.explore(move || {
-            let channel = Channel::open_in(Path::new(DIR), by_hand.clone(), env(new.clone()));
+            let channel =
+                Channel::open_in(Path::new(DIR), by_hand.clone(), env(new.clone(), false));
             let channel = channel.expect("it opens");
             for id in 0..self.events {
                 put(&channel, [id]).expect("there is room");
@@ -74,7 +93,8 @@ impl Explored {
         let counted = count.clone();
         self.explore(move || {
             let fs = disk.image(Survive::Everything);
-            let channel = Channel::open_in(Path::new(DIR), options.clone(), env(fs));
+            let channel =
+                Channel::open_in(Path::new(DIR), options.clone(), env(fs, self.time_passes));
             let channel = channel.expect("it opens");
             loom::explore();
             situation(&channel);
@@ -149,6 +169,23 @@ fn p1_p3_the_thread_of_the_log_leads_for_tasks() {
         mine.put(&event(1)).expect("it fits");
         let mine = block_on(mine.commit_async()).expect("a commit").first_seq;
         assert_eq!(mine + other.join().expect("no panic"), 3);
+    });
+}
+
+#[test]
+fn p1_p3_a_leader_that_waits_for_company_goes_on_whoever_comes() {
+    let explored = Explored { time_passes: true, ..with_threads(0, 0) };
+    explored.run(|channel| {
+        let other = channel.clone();
+        let other = spawn(move || put(&other, [2]).expect("a commit").first_seq);
+        let commits = [3, 4].map(|id| {
+            let mut put = channel.put_transaction();
+            put.put(&event(id)).expect("it fits");
+            put.commit_async()
+        });
+        let mine: u64 =
+            commits.map(|commit| block_on(commit).expect("a commit").first_seq).iter().sum();
+        assert_eq!((mine + other.join().expect("no panic")) % 3, 0);
     });
 }
 

@@ -107,7 +107,8 @@ impl Books {
             }
             assert!(more.is_subset(&explained), "{cursor} sees what was not put: {more:?}");
         }
-        assert_eq!(channel.stats().losses, 0);
+        let stats = channel.stats();
+        assert_eq!(stats.losses, 0, "{stats:?}");
         let counts = (self.refused, self.failed);
         *self = Books { refused: counts.0, failed: counts.1, ..Books::default() };
     }
@@ -270,12 +271,6 @@ fn p1_p3_p4_p9_p10_sixty_four_threads_on_a_failing_disk_keep_the_books_straight(
         fs.heal();
         let by_hand = options().background(Background::Manual);
         let channel = Channel::open_in(Path::new(DIR), by_hand, env(&fs, seed)).expect("it opens");
-        if channel.stats().losses > 0 {
-            println!("losses in round {seed}: {:#?}", channel.stats());
-            let seen = forebay_wal::Inspection::read_in(Path::new(DIR), &env(&fs, seed));
-            println!("{seen:#?}");
-            println!("{:#?}", fs.op_log().iter().rev().take(80).collect::<Vec<_>>());
-        }
         let mut books = books.lock().expect("no panic");
         events += books.put.len();
         books.check(&channel);
