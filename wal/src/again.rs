@@ -83,8 +83,8 @@ impl Engine {
         let mut body = Body::default();
         for record in records {
             let sum = match record {
-                Record::Put(put) => Sum::of(&put.events),
-                _ => Sum::default(),
+                Record::Put(put) => Sum::of_long(&put.events),
+                _ => None,
             };
             body.push(record, sum);
         }
@@ -159,7 +159,7 @@ impl Again {
     /// Writes the State down, synced, at the end or at the next segment's head.
     fn write_state(&mut self, engine: &Engine, log: &mut Log) -> Result<()> {
         let mut body = Body::default();
-        body.push(&Record::State(Box::new(self.state.clone())), Sum::default());
+        body.push(&Record::State(Box::new(self.state.clone())), None);
         if !log.fits(2 * body.block_bytes()) {
             return self.go_on(engine, log);
         }

@@ -6,7 +6,7 @@
 use crc32fast::Hasher;
 
 /// Below this length it is cheaper to sum the bytes once more than to join two sums.
-const JOIN_FROM_BYTES: usize = 8 * 1024;
+const JOIN_FROM_BYTES: usize = 64 * 1024;
 
 /// The checksum of a run of bytes, and its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -80,7 +80,12 @@ impl Engine {
             return;
         }
         let Some(expected) = log.company.wanted() else { return };
-        let before = lock(&self.queue).in_line();
+        let before = {
+            let queue = lock(&self.queue);
+            // The last one who came said so before the last group was gathered.
+            self.in_line.store(queue.in_line(), Ordering::Relaxed);
+            queue.in_line()
+        };
         // To sleep and be woken would take longer than most of these waits.
         let (mut members, mut last_came) = (before, log.company.since);
         let (mut looked, mut stood) = (log.company.since, 0);

@@ -116,7 +116,7 @@ pub fn checksum_joined(one: &[u8], other: &[u8]) -> u32 {
 pub fn encode_block(count: u32, events: &Bytes) -> [u8; BLOCK_HEADER_LEN] {
     let put = Put { first_seq: 1, count, events: events.clone(), ..Put::default() };
     let mut body = Body::default();
-    body.push(&Record::Put(put), Sum::of(events));
+    body.push(&Record::Put(put), Sum::of_long(events));
     let next_seq_after = 1 + u64::from(count);
     let fields = BlockHeader { next_seq_before: 1, next_seq_after, ..BlockHeader::default() };
     body.complete(fields).encode().0
@@ -164,10 +164,10 @@ impl CursorAlone {
     }
 }
 
-fn sum_of_events(record: &Record) -> Sum {
+fn sum_of_events(record: &Record) -> Option<Sum> {
     match record {
-        Record::Put(put) => Sum::of(&put.events),
-        _ => Sum::default(),
+        Record::Put(put) => Sum::of_long(&put.events),
+        _ => None,
     }
 }
 

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use crate::block::Body;
-use crate::checksum::Sum;
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::format::block_bytes;
@@ -330,7 +329,7 @@ impl Engine {
         }
         let mut body = Body::default();
         for work in &group.controls {
-            body.push(&work.record, Sum::default());
+            body.push(&work.record, None);
         }
         let mut next_seq = log.next_seq;
         let mut puts = Vec::with_capacity(group.puts.len());

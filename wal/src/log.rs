@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::Body;
-use crate::checksum::Sum;
 use crate::company::Company;
 use crate::env::Env;
 use crate::format::{BlockHeader, SMALL_BLOCK_BYTES, STATE_OFFSET, Uuid};
@@ -166,7 +165,7 @@ impl Log {
     pub(crate) fn write_seal(&mut self, env: &Env, next: &Segment) -> io::Result<()> {
         let mut body = Body::default();
         let seal = Seal { next_seq: self.next_seq, next_segment: next.id, next_salt: next.salt };
-        body.push(&Record::Seal(seal), Sum::default());
+        body.push(&Record::Seal(seal), None);
         self.append(env, &body, self.next_seq, true)
     }
 
@@ -191,7 +190,7 @@ impl Log {
     /// one had come through, what stood in the place of the first would stand inside of the log.
     pub(crate) fn write_state(&mut self, env: &Env, state: State) -> io::Result<()> {
         let mut body = Body::default();
-        body.push(&Record::State(Box::new(state)), Sum::default());
+        body.push(&Record::State(Box::new(state)), None);
         self.append(env, &body, self.next_seq, true)?;
         self.append(env, &body, self.next_seq, true)
     }

@@ -246,7 +246,9 @@ fn table(recovered: &Recovered, directory: &Directory) -> Segments {
     for (&id, segment) in &directory.segments {
         let segment = segment.clone();
         if listed.get(&id) == Some(&segment.salt) {
-            segments.live.insert(id, segment);
+            // The log went on behind all but the newest.
+            let written_bytes = if id < newest { segment.len_bytes } else { segment.written_bytes };
+            segments.live.insert(id, Segment { written_bytes, ..segment });
         } else {
             // A spare too: what another process left in it, or failed to make durable of it, is
             // not relied on.

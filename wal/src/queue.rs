@@ -32,8 +32,8 @@ pub struct Receipt {
 #[derive(Debug)]
 pub(crate) struct PutWork {
     pub(crate) put: Put,
-    /// The sum of its events.
-    pub(crate) sum: Sum,
+    /// The sum of its events, if they are so many that it was made on the caller's thread.
+    pub(crate) sum: Option<Sum>,
     pub(crate) slots: Vec<Arc<CommitSlot>>,
     /// A thread waits for it, which can lead.
     pub(crate) blocking: bool,

@@ -146,9 +146,9 @@ impl Record {
         !matches!(self, Record::State(_) | Record::Seal(_))
     }
 
-    /// Appends the record's bytes, all but the events of a put; `events_sum` is theirs. Returns
-    /// the sum of the whole record, events included.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>, events_sum: Sum) -> Sum {
+    /// Appends the record's bytes, all but the events of a put; `events_sum` is theirs, if it is
+    /// known.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>, events_sum: Option<Sum>) {
         let start = out.len();
         out.extend_from_slice(&[0; RECORD_HEADER_LEN]);
         let events = self.encode_payload(out);
@@ -158,9 +158,8 @@ impl Record {
         record[4] = self.kind();
         record[5] = if matches!(self, Record::Optional(_)) { FLAG_OPTIONAL } else { 0 };
         let sum = Sum::of(&record[..8]).then_bytes(&record[RECORD_HEADER_LEN..]);
-        let crc = sum.then(events, events_sum).crc();
+        let crc = sum.then_known(events, events_sum).crc();
         record[8..12].copy_from_slice(&crc.to_le_bytes());
-        Sum::of(record).then(events, events_sum)
     }
 
     fn kind(&self) -> u8 {

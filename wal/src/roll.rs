@@ -5,7 +5,6 @@ use std::io;
 
 use crate::block::Body;
 use crate::checkpoint::Checkpoint;
-use crate::checksum::Sum;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Mode;
@@ -141,6 +140,7 @@ impl Engine {
             first_lsn: log.next_lsn,
         });
         drop_unneeded(state, segment.id);
+        let end = log.offset;
         let segment = Segment { file: Some(file.clone()), ..segment };
         if let Err(error) = log.begin(&self.env, segment.clone(), file, state.clone()) {
             let text = format!("write the State of segment {}", segment.name);
@@ -150,6 +150,7 @@ impl Engine {
         let mut segments = lock(&self.segments);
         if let Some(before) = segments.live.values_mut().next_back() {
             before.file = None;
+            before.written_bytes = before.written_bytes.max(end);
         }
         segments.enter(segment);
         Ok(())
@@ -165,9 +166,7 @@ impl Engine {
             let gone: Vec<u64> = segments.live.keys().filter(|id| !listed(id)).copied().collect();
             for id in gone {
                 let gone = segments.live.remove(&id);
-                // The log went to its end, or nearly so.
-                let written = |gone: Segment| Segment { written_bytes: gone.len_bytes, ..gone };
-                segments.free.extend(gone.map(written));
+                segments.free.extend(gone);
             }
             view.publish(&Record::State(Box::new(state)));
             for loss in losses {
@@ -196,7 +195,7 @@ impl Engine {
         let mut state = self.state_now(log);
         drop_unneeded(&mut state, log.active.id);
         let mut body = Body::default();
-        body.push(&Record::State(Box::new(state.clone())), Sum::default());
+        body.push(&Record::State(Box::new(state.clone())), None);
         if !log.fits(body.block_bytes()) {
             // The State at the head of the next segment says the same.
             return self.roll(log);

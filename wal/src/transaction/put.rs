@@ -227,7 +227,7 @@ impl PutTransaction {
         if empty {
             return None;
         }
-        let sum = Sum::of(&self.events);
+        let sum = Sum::of_long(&self.events);
         let events = self.engine.put_buffers.lend(std::mem::take(&mut self.events));
         let put = Put { events, ..std::mem::take(&mut self.put) };
         let slot: Arc<CommitSlot> = Slot::new();
