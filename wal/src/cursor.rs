@@ -43,6 +43,11 @@ impl LiveCursor {
         }
     }
 
+    /// The lowest seq that was never handed out.
+    pub(crate) fn fresh(&self) -> u64 {
+        self.fresh
+    }
+
     /// How many seqs open takes hold.
     pub(crate) fn open_events(&self) -> u64 {
         self.open_events

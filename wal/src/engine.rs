@@ -78,6 +78,8 @@ pub(crate) struct Care {
 pub(crate) struct News {
     /// Bytes of log written since the channel was opened.
     pub(crate) written_bytes: AtomicU64,
+    /// The seq that the foremost cursor takes next, or took lately.
+    pub(crate) reader_at: AtomicU64,
     /// The highest `durable_lsn` that stands in a synced block.
     pub(crate) evidence_lsn: AtomicU64,
     /// The highest LSN that the header of a segment behind the active one says was synced.

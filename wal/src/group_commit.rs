@@ -367,12 +367,13 @@ impl Engine {
     /// wake.
     fn publish(&self, group: &Group, puts: &[Record]) -> Vec<Arc<Slot<()>>> {
         {
+            let reader_at = self.news.reader_at.load(Ordering::Relaxed);
             let mut tail = lock(&self.tail);
             for record in puts {
                 if let Record::Put(put) = record {
                     let count = u64::from(put.count);
                     let run = Run { first_seq: put.first_seq, count, events: put.events.clone() };
-                    tail.push(run);
+                    tail.push(run, reader_at);
                 }
             }
         }

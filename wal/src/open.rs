@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::buffers::Buffers;
 use crate::checkpoint::{self, Checkpoints};
 use crate::company::Company;
+use crate::cursor::LiveCursor;
 use crate::directory::Directory;
 use crate::engine::{Care, Engine, News};
 use crate::env::Env;
@@ -302,10 +303,12 @@ fn build(
     let headers = segments.spares.iter().map(|spare| spare.known.0);
     let headers_lsn = AtomicU64::new(headers.max().unwrap_or(0));
     let tail = Tail::new(options.tail_bytes);
+    let view = View::new(state);
+    let reader_at = view.cursors.values().map(LiveCursor::fresh).max().unwrap_or(0);
     let engine = Engine {
         segments: Mutex::new(segments),
         segment_made: Condvar::new(),
-        view: Mutex::new(View::new(state)),
+        view: Mutex::new(view),
         queue: Mutex::new(Queue::default()),
         in_line: AtomicUsize::new(0),
         tail: Mutex::new(tail),
@@ -313,7 +316,7 @@ fn build(
         read_buffers: Buffers::new(READ_BUFFERS_KEPT, BUFFER_BYTES_MAX),
         read_ahead: ReadAhead::default(),
         care: Mutex::new(Care::default()),
-        news: News { headers_lsn, ..News::default() },
+        news: News { headers_lsn, reader_at: AtomicU64::new(reader_at), ..News::default() },
         reported: Mutex::new(RangeSet::new()),
         making_cursor: Mutex::new(()),
         owner: Mutex::new(Some(owner)),

@@ -1,5 +1,5 @@
 //! The tail cache: the events of recent puts, in the buffers that they came in, for takers that
-//! keep up.
+//! keep up. While none does, nothing is kept: the buffers are of more use to the next puts.
 
 use std::collections::VecDeque;
 
@@ -63,7 +63,11 @@ impl Run {
 /// The newest runs, as many as fit.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    runs: VecDeque<Run>,
+    /// Each with its bytes; those that nobody was near to are here without their events.
+    runs: VecDeque<(Run, usize)>,
+    /// The bytes of all of them.
+    window_bytes: usize,
+    /// The bytes of those that are kept.
     bytes: usize,
     bytes_max: usize,
 }
@@ -73,27 +77,36 @@ const RUN_BYTES: usize = 96;
 
 impl Tail {
     pub(crate) fn new(bytes_max: usize) -> Tail {
-        Tail { runs: VecDeque::new(), bytes: 0, bytes_max }
+        Tail { runs: VecDeque::new(), window_bytes: 0, bytes: 0, bytes_max }
     }
 
-    /// Adds the newest run; the oldest ones make room.
-    pub(crate) fn push(&mut self, run: Run) {
+    /// Adds the newest run; the oldest ones make room. `reader_at` is where the foremost cursor
+    /// takes next.
+    pub(crate) fn push(&mut self, mut run: Run, reader_at: u64) {
         if self.bytes_max == 0 || run.count == 0 {
             return;
         }
+        let near = self.runs.front().map_or(run.first_seq, |(oldest, _)| oldest.first_seq);
+        let bytes = run.events.len() + RUN_BYTES;
+        if reader_at < near {
+            run.events = Bytes::new();
+        }
+        self.window_bytes += bytes;
         self.bytes += run.events.len() + RUN_BYTES;
-        self.runs.push_back(run);
-        while self.bytes > self.bytes_max
-            && let Some(oldest) = self.runs.pop_front()
+        self.runs.push_back((run, bytes));
+        while self.window_bytes > self.bytes_max
+            && let Some((oldest, bytes)) = self.runs.pop_front()
         {
+            self.window_bytes -= bytes;
             self.bytes -= oldest.events.len() + RUN_BYTES;
         }
     }
 
     /// The run that holds `seq`.
     pub(crate) fn get(&self, seq: u64) -> Option<Run> {
-        let at = self.runs.partition_point(|run| run.end_seq() <= seq);
-        self.runs.get(at).filter(|run| run.first_seq <= seq).cloned()
+        let at = self.runs.partition_point(|(run, _)| run.end_seq() <= seq);
+        let run = self.runs.get(at).map(|(run, _)| run);
+        run.filter(|run| run.first_seq <= seq && !run.events.is_empty()).cloned()
     }
 
     /// How many bytes it holds.
@@ -134,11 +147,26 @@ mod tests {
     fn the_oldest_runs_make_room() {
         let mut tail = Tail::new(3 * (RUN_BYTES + 3));
         for seq in 1..=10 {
-            tail.push(run(seq, &[b"x"]));
+            tail.push(run(seq, &[b"x"]), 1);
         }
         assert!(tail.get(7).is_none());
         assert_eq!(tail.get(8).map(|run| run.first_seq), Some(8));
         assert!(tail.get(11).is_none());
         assert!(tail.bytes() <= 3 * (RUN_BYTES + 3));
+    }
+
+    #[test]
+    fn nothing_is_kept_for_a_reader_that_has_fallen_behind_until_it_is_near_again() {
+        let mut tail = Tail::new(3 * (RUN_BYTES + 3));
+        let kept =
+            |tail: &Tail| -> Vec<u64> { (1..=20).filter(|&seq| tail.get(seq).is_some()).collect() };
+        (1..=6).for_each(|seq| tail.push(run(seq, &[b"x"]), 3));
+        assert_eq!(kept(&tail), Vec::from([4, 5, 6]));
+        (7..=9).for_each(|seq| tail.push(run(seq, &[b"x"]), 3));
+        assert_eq!(kept(&tail), Vec::<u64>::new());
+        assert!(tail.bytes() <= 3 * RUN_BYTES);
+        tail.push(run(10, &[b"x"]), 8);
+        tail.push(run(11, &[b"x"]), 8);
+        assert_eq!(kept(&tail), Vec::from([10, 11]));
     }
 }

@@ -10,7 +10,7 @@ use crate::queue::ControlWork;
 use crate::ranges::{RangeSet, SeqRange};
 use crate::reader::{Missing, Reader, Source};
 use crate::record::{Loss, LossReason, Record};
-use crate::sync::{READS_AHEAD, lock};
+use crate::sync::{Ordering, READS_AHEAD, lock};
 use crate::transaction::Taken;
 
 /// What came of reading one event.
@@ -55,6 +55,7 @@ impl Engine {
             let pieces_max = self.geometry.fragments_max;
             let ranges = live.reserve(held, &state.acked, next_seq, reserve_max, pieces_max);
             let wake = live.next_to_wake(&state.acked, next_seq);
+            self.news.reader_at.fetch_max(live.fresh(), Ordering::Relaxed);
             (ranges, live.reader.clone(), wake)
         };
         if let Some(waiter) = wake {

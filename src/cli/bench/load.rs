@@ -11,7 +11,7 @@ use crate::failure::Failure;
 const HEADER: (&str, &str) = ("host", "node-17");
 /// So many different events, unless they are large.
 const EVENTS: usize = 64;
-const EVENTS_BYTES: usize = 1 << 20;
+const EVENTS_BYTES: usize = 64 << 10;
 /// What the channel adds to an encoded event, about.
 const EVENT_OVERHEAD: u64 = 4;
 /// What a block adds to its events, about; then it ends on a multiple of [`BLOCK`].
