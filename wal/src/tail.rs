@@ -147,7 +147,7 @@ mod tests {
     fn the_oldest_runs_make_room() {
         let mut tail = Tail::new(3 * (RUN_BYTES + 3));
         for seq in 1..=10 {
-            tail.push(run(seq, &[b"x"]), 1);
+            tail.push(run(seq, &[b"x"]), seq);
         }
         assert!(tail.get(7).is_none());
         assert_eq!(tail.get(8).map(|run| run.first_seq), Some(8));
